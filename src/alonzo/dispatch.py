@@ -1,0 +1,147 @@
+"""The only way to an operation: find the handler, validate, authorise, run.
+
+The gateway calls it for clients, the engine and the services call it for each other: whoever wants another service's
+effect asks for the operation that a customer would call, so validation and permission checks come with it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType
+from typing import Any, Protocol
+
+from alonzo.config import Settings
+from alonzo.core.clock import Clock
+from alonzo.core.context import Context
+from alonzo.core.errors import NotImplementedOperation
+from alonzo.core.ids import Ids
+from alonzo.protocol.model import load_model
+from alonzo.protocol.validate import validate
+from alonzo.storage import Blobs, Database
+
+Params = dict[str, Any]
+Result = dict[str, Any]
+#: One operation: a context and parameters shaped by the service model; the result is shaped by the model too.
+Handler = Callable[[Context, Params], Awaitable[Result]]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One permission that an operation needs.
+
+    `resource_policy` is the JSON document attached to the resource, if it has one; `conditions` are the service's own
+    condition keys (`s3:prefix`, `iam:PassedToService`, …), the global ones come from the context.
+    """
+
+    action: str
+    resource: str
+    resource_account: str = ""
+    resource_policy: str | None = None
+    conditions: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+
+
+AccessOf = Callable[[Context, str, Params], Awaitable[Sequence[Access]]]
+
+
+class Authorizer(Protocol):
+    """Decides whether the context's principal may do what an `Access` says."""
+
+    async def authorize(self, ctx: Context, access: Access, *, denied_code: str) -> None:
+        """Raise ServiceError with `denied_code` and AWS's text (action, resource, reason) unless it is allowed."""
+
+
+async def _no_hook() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a service gives the dispatcher.
+
+    `name` is botocore's (`s3`, `lambda`, `iam`, `sts`, `logs`); `handlers` maps operation names to bound coroutines;
+    `access` says which permissions an operation needs (none: allowed to whoever is authenticated, or anonymous).
+    `start` runs once at start (load, sweep), `run` is the background work until cancelled, `stop` ends it cleanly.
+    `live_blobs` names every blob a row still needs.
+    """
+
+    name: str
+    handlers: Mapping[str, Handler]
+    access: AccessOf
+    denied_code: str = "AccessDeniedException"
+    start: Callable[[], Awaitable[None]] = _no_hook
+    run: Callable[[], Awaitable[None]] | None = None
+    stop: Callable[[], Awaitable[None]] = _no_hook
+    live_blobs: Callable[[], Awaitable[set[str]]] | None = None
+
+
+class Dispatcher:
+    """Calls operations. Services are added once, at start."""
+
+    def __init__(self) -> None:
+        self._services: dict[str, Service] = {}
+        self._authorizer: Authorizer | None = None
+
+    def add(self, service: Service) -> None:
+        self._services[service.name] = service
+
+    def use(self, authorizer: Authorizer) -> None:
+        """Set who decides on permissions. Without one, every call is refused."""
+        self._authorizer = authorizer
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        return self._services
+
+    async def call(self, ctx: Context, service: str, operation: str, params: Params) -> Result:
+        """Run one operation. Raises ServiceError: validation, denial, NotImplementedOperation or the handler's own."""
+        found = self._services.get(service)
+        handler = found.handlers.get(operation) if found is not None else None
+        if found is None or handler is None:
+            raise NotImplementedOperation(service, operation)
+        validate(load_model(service), operation, params)
+        for access in await found.access(ctx, operation, params):
+            await self.authorize(ctx, access, denied_code=found.denied_code)
+        return await handler(ctx, params)
+
+    async def authorize(self, ctx: Context, access: Access, *, denied_code: str) -> None:
+        """Check one more permission from inside a handler (PassRole, the source of a copy, a role's log group)."""
+        if self._authorizer is None:
+            raise RuntimeError("no authorizer")
+        await self._authorizer.authorize(ctx, access, denied_code=denied_code)
+
+
+def bind(service: str, state: object, modules: Iterable[ModuleType]) -> dict[str, Handler]:
+    """Handlers of a service: each public coroutine function of `modules` named as an operation in snake case.
+
+    A handler is written `async def get_object(state, ctx, params) -> dict`. A coroutine function that matches no
+    operation of the model is a programming error and raises at start.
+    """
+    wanted = load_model(service).snake_names()
+    handlers: dict[str, Handler] = {}
+    for module in modules:
+        for name, function in vars(module).items():
+            if (
+                name.startswith("_")
+                or not inspect.iscoroutinefunction(function)
+                or function.__module__ != module.__name__
+            ):
+                continue
+            if name not in wanted:
+                raise LookupError(f"{module.__name__}.{name} is no operation of {service}")
+            handlers[wanted[name]] = partial(function, state)
+    return handlers
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every service and the engine are built from."""
+
+    settings: Settings
+    clock: Clock
+    ids: Ids
+    db: Database
+    blobs: Blobs
+    dispatcher: Dispatcher

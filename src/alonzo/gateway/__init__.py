@@ -1,0 +1,1 @@
+"""The HTTP edge: which service is this, who asks, and back again."""

@@ -1,0 +1,1 @@
+"""Isolated execution environments; the only code that starts processes."""

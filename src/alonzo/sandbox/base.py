@@ -1,0 +1,125 @@
+"""The protocol every sandbox backend speaks. One contract suite runs over all of them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+class SandboxError(Exception):
+    """An environment cannot be made; the message says why and what mends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A host folder or file shown read-only at `target` (absolute, inside)."""
+
+    source: Path
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One execution environment.
+
+    `argv[0]` is a path inside. `memory_mib` is the hard limit of the process tree (swap none); the CPU share follows
+    it (1,769 MiB = 1 CPU) once `limit_cpu` is called. `tmp_mib` is the size of /tmp, which is not charged to memory.
+    `pids` bounds processes and threads. `internet` asks for outbound connections; without it only the two sockets below
+    can be reached. `tmp_of` is the id of an ended environment whose /tmp goes on here (AWS keeps it over a time-out).
+
+    Source: execution-environment contract §7 and §9.
+    """
+
+    id: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    mounts: tuple[Mount, ...]
+    cwd: str = "/var/task"
+    memory_mib: int = 128
+    tmp_mib: int = 512
+    pids: int = 1024
+    nofile: int = 1024
+    internet: bool = False
+    tmp_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the first process ended: `code` where it exited, `signal` where a signal killed it; `oom` if memory did."""
+
+    code: int | None
+    signal: int | None
+    oom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Enforcement:
+    """One line of `alonzo doctor`: what is or is not enforced, and what mends it."""
+
+    name: str
+    enforced: bool
+    detail: str
+    mend: str = ""
+
+
+#: Address inside every environment (namespaces backend) under which the server is reached.
+INSIDE_ADDRESS = "169.254.100.1"
+RUNTIME_API_PORT = 9001
+AWS_PORT = 4566
+
+
+class Environment(Protocol):
+    """A running process tree in its sandbox.
+
+    `runtime_api` and `aws` are listening sockets that only this environment can connect to; `runtime_api_address` and
+    `aws_address` say where (host:port as seen from inside). `output` is the read end of a pipe that carries stdout and
+    stderr; `telemetry` that of the pipe named by _LAMBDA_TELEMETRY_LOG_FD (frames: contract §4).
+    """
+
+    id: str
+    runtime_api: socket.socket
+    aws: socket.socket
+    runtime_api_address: str
+    aws_address: str
+    output: int
+    telemetry: int
+
+    async def wait(self) -> Exit:
+        """Wait until the first process has ended (any number of waiters, any number of times)."""
+
+    async def limit_cpu(self) -> None:
+        """Apply the CPU share; until then, initialisation runs unthrottled."""
+
+    async def freeze(self) -> None:
+        """Stop every process of the tree; idempotent."""
+
+    async def thaw(self) -> None:
+        """Let them go on; idempotent."""
+
+    def memory_peak(self) -> int:
+        """The largest memory use of the tree so far, in bytes."""
+
+    async def kill(self) -> None:
+        """SIGKILL the tree and wait until nothing of it is left but /tmp (kept until `release`)."""
+
+    async def release(self) -> None:
+        """Give everything back: cgroups, network, sockets, and /tmp unless a later Spec named this id in `tmp_of`."""
+
+
+class Sandbox(Protocol):
+    """Makes environments."""
+
+    async def start(self) -> None:
+        """Start the host process and clean up what an earlier run left. Raises SandboxError with the mend."""
+
+    async def stop(self) -> None:
+        """Kill every environment and the host; nothing is left behind."""
+
+    async def create(self, spec: Spec) -> Environment:
+        """Make an environment and start its process. Raises SandboxError."""
+
+    def enforcements(self) -> Sequence[Enforcement]:
+        """What this backend enforces on this machine."""

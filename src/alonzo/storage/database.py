@@ -1,0 +1,228 @@
+"""The database: every write is a function run by one writer thread, and those that wait together commit together.
+
+SQLite in WAL mode with `synchronous=FULL`: when `write` returns, the transaction is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import hashlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.schema import CreateTable
+
+from alonzo.storage.errors import DiskFull, StorageError
+
+#: Every table of every store is defined on this object, at import of its `store.py`.
+metadata = MetaData()
+
+#: Raised when tables change in a way that an older program cannot read.
+SCHEMA_VERSION = 1
+
+T = TypeVar("T")
+Transaction = Callable[[Connection], T]
+
+_GROUP = 256
+
+
+class Database:
+    """One database. `write` and `read` take a plain function of a connection, so that nothing can await inside it.
+
+    A transaction may run twice (when another one of its group failed, the group is rolled back and each is run alone),
+    so it must have no effect outside the database.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self._path = path
+        self._durable = durable
+        self._waiting: collections.deque[tuple[Transaction[Any], asyncio.Future[Any]]] = collections.deque()
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reader: Connection | None = None
+        self._engine: Engine | None = None
+        self._reader_engine: Engine | None = None
+
+    # -- opening and closing ------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open, create missing tables and start the writer. Raises StorageError with a plain sentence and the mend."""
+        self._loop = asyncio.get_running_loop()
+        self._engine = self._make_engine(NullPool)
+        self._reader_engine = self._make_engine(StaticPool)
+        try:
+            self._prepare_schema()
+        except OperationalError as error:
+            raise _plain(error, self._path) from error
+        self._reader = self._reader_engine.connect()
+        self._thread = threading.Thread(target=self._run_writer, name="alonzo-writer", daemon=True)
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Finish what waits, then close every connection."""
+        if self._thread is None:
+            return
+        self._closing = True
+        self._wake.set()
+        await asyncio.to_thread(self._thread.join)
+        self._thread = None
+        if self._reader is not None:
+            self._reader.close()
+        for engine in (self._engine, self._reader_engine):
+            if engine is not None:
+                engine.dispose()
+
+    def _make_engine(self, pool: type[NullPool] | type[StaticPool]) -> Engine:
+        engine = create_engine(
+            f"sqlite:///{self._path}",
+            poolclass=pool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={"check_same_thread": False, "timeout": 10},
+        )
+        synchronous = "FULL" if self._durable else "OFF"
+
+        @event.listens_for(engine, "connect")
+        def _(dbapi_connection: Any, _record: Any) -> None:
+            cursor = dbapi_connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute(f"PRAGMA synchronous={synchronous}")
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.execute("PRAGMA cache_size=-8000")
+            cursor.execute("PRAGMA wal_autocheckpoint=4000")
+            cursor.close()
+
+        return engine
+
+    def _prepare_schema(self) -> None:
+        assert self._engine is not None
+        wanted = hashlib.sha256(
+            "\n".join(str(CreateTable(table).compile(self._engine)) for table in metadata.sorted_tables).encode()
+        ).hexdigest()
+        with self._engine.connect() as connection:
+            connection.execute(text("CREATE TABLE IF NOT EXISTS alonzo_schema (version INTEGER, fingerprint TEXT)"))
+            row = connection.execute(text("SELECT version, fingerprint FROM alonzo_schema")).first()
+            if row is not None and row.version > SCHEMA_VERSION:
+                raise StorageError(
+                    f"The data folder {self._path.parent} was written by a newer Alonzo (schema {row.version}, this one"
+                    f" reads up to {SCHEMA_VERSION}). Upgrade Alonzo, or start with another --data-dir."
+                )
+            if row is not None and row.version == SCHEMA_VERSION and row.fingerprint == wanted:
+                return
+            metadata.create_all(connection)
+            connection.execute(text("DELETE FROM alonzo_schema"))
+            connection.execute(
+                text("INSERT INTO alonzo_schema VALUES (:version, :fingerprint)"),
+                {"version": SCHEMA_VERSION, "fingerprint": wanted},
+            )
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def read(self, query: Transaction[T]) -> T:
+        """Run a short query on the reader's connection, here and now: it sees every committed write."""
+        return self.read_nowait(query)
+
+    def read_nowait(self, query: Transaction[T]) -> T:
+        """The same, for callers that cannot await. Only queries that touch a bounded number of rows belong here."""
+        assert self._reader is not None, "the database is not open"
+        try:
+            return query(self._reader)
+        except OperationalError as error:
+            raise _plain(error, self._path) from error
+
+    async def scan(self, query: Transaction[T]) -> T:
+        """Run a long query on a thread and a connection of its own."""
+        assert self._engine is not None
+        engine = self._engine
+
+        def run() -> T:
+            with engine.connect() as connection:
+                return query(connection)
+
+        return await asyncio.to_thread(run)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def write_nowait(self, transaction: Transaction[T]) -> asyncio.Future[T]:
+        """Hand a transaction to the writer; the future is done when it is on disk, or holds what it raised."""
+        assert self._loop is not None, "the database is not open"
+        future: asyncio.Future[T] = self._loop.create_future()
+        if self._closing:
+            future.set_exception(StorageError("The database is closing."))
+            return future
+        self._waiting.append((transaction, future))
+        self._wake.set()
+        return future
+
+    async def write(self, transaction: Transaction[T]) -> T:
+        """Run a transaction; it is on disk when this returns. Whatever it raises rolls it back and is raised here.
+
+        Cancelling the caller does not undo a transaction that was handed over.
+        """
+        return await asyncio.shield(self.write_nowait(transaction))
+
+    def _run_writer(self) -> None:
+        assert self._engine is not None and self._loop is not None
+        connection = self._engine.connect()
+        waiting = self._waiting
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while waiting:
+                group = [waiting.popleft() for _ in range(min(len(waiting), _GROUP))]
+                outcomes = self._commit(connection, group)
+                self._loop.call_soon_threadsafe(_settle, outcomes)
+            if self._closing and not waiting:
+                connection.close()
+                return
+
+    def _commit(
+        self, connection: Connection, group: list[tuple[Transaction[Any], asyncio.Future[Any]]]
+    ) -> list[tuple[asyncio.Future[Any], Any, BaseException | None]]:
+        """One transaction for the whole group; on any failure each one alone."""
+        results: list[Any] = []
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            for transaction, _ in group:
+                results.append(transaction(connection))
+            connection.exec_driver_sql("COMMIT")
+            return [(future, result, None) for (_, future), result in zip(group, results, strict=True)]
+        except BaseException as error:
+            _rollback(connection)
+            if len(group) == 1:
+                return [(group[0][1], None, self._explain(error))]
+        return [outcome for one in group for outcome in self._commit(connection, [one])]
+
+    def _explain(self, error: BaseException) -> BaseException:
+        return _plain(error, self._path) if isinstance(error, OperationalError) else error
+
+
+def _rollback(connection: Connection) -> None:
+    try:
+        connection.exec_driver_sql("ROLLBACK")
+    except OperationalError:
+        pass  # SQLite has rolled back already (disk full, I/O error)
+
+
+def _settle(outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
+    for future, result, error in outcomes:
+        if future.cancelled():
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+
+def _plain(error: BaseException, path: Path) -> StorageError:
+    message = str(getattr(error, "orig", error))
+    if "full" in message:
+        return DiskFull(f"No space is left on the disk that holds {path.parent}.")
+    return StorageError(f"The database {path} failed: {message}.")

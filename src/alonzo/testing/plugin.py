@@ -1,0 +1,1 @@
+"""pytest fixtures: a server of one's own."""
