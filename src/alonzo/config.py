@@ -33,6 +33,9 @@ class Settings:
         "localhost,localhost.localstack.cloud,alonzo.localhost",
         "Host names under which virtual-hosted names are understood, comma separated.",
     )
+    cors_origins: str = _setting(
+        "", "Origins of web pages that may call the APIs beside those on this machine, comma separated."
+    )
     log_level: str = _setting("warning", "The server's own log.", choices=("debug", "info", "warning", "error"))
     isolation: str = _setting("auto", "How functions are isolated.", choices=("auto", "namespaces", "process"))
     runtimes_dir: Path = _setting(Path("~/.cache/alonzo/runtimes"), "Folder of prepared managed runtimes.")

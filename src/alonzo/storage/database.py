@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
 from sqlalchemy.schema import CreateTable
 
@@ -60,9 +60,9 @@ class Database:
         self._reader_engine = self._make_engine(StaticPool)
         try:
             self._prepare_schema()
-        except OperationalError as error:
+            self._reader = self._reader_engine.connect()
+        except DatabaseError as error:
             raise _plain(error, self._path) from error
-        self._reader = self._reader_engine.connect()
         self._thread = threading.Thread(target=self._run_writer, name="alonzo-writer", daemon=True)
         self._thread.start()
 

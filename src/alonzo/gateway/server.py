@@ -1,0 +1,170 @@
+"""From a request to a response: route, verify the signature, make the context, parse, dispatch, serialize."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import orjson
+
+from alonzo import __version__
+from alonzo.core.context import Context
+from alonzo.core.errors import InternalFailure, NotImplementedOperation, ServiceError
+from alonzo.core.http import Request, Response
+from alonzo.core.identity import Credentials
+from alonzo.core.streams import BodyTooLarge, BytesStream, ByteStream, FileBody
+from alonzo.dispatch import Parts
+from alonzo.gateway.cors import Cors
+from alonzo.gateway.routing import Route, known_host, route
+from alonzo.gateway.sigv4 import verify
+from alonzo.protocol.model import ServiceModel, load_model
+from alonzo.protocol.parse import parse
+from alonzo.protocol.serialize import serialize, serialize_error
+from alonzo.storage import DiskFull
+
+log = logging.getLogger("alonzo.gateway")
+
+#: Bodies that are held in memory: CreateFunction with a 50 MB zip in Base64 is the largest that AWS takes.
+MAX_BODY = 72 * 1024 * 1024
+
+
+class CodeLinks(Protocol):
+    """Resolves the token of a `Code.Location` URL to a zip archive (the Lambda service does)."""
+
+    async def resolve(self, token: str) -> FileBody | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What the gateway serves beside the AWS services, handed in by the composition root."""
+
+    health: Callable[[], Mapping[str, object]]
+    code_link: Callable[[str], Awaitable[FileBody | None]]
+
+
+class Gateway:
+    """Handles requests. One for clients, one (`inside`) for functions, who may not use the customary credentials."""
+
+    def __init__(
+        self, parts: Parts, credentials: Credentials, cors: Cors, extras: Extras, *, inside: bool = False
+    ) -> None:
+        self._parts = parts
+        self._settings = parts.settings
+        self._credentials = credentials
+        self._cors = cors
+        self._extras = extras
+        self._inside = inside
+        self._bases = tuple(base.strip() for base in parts.settings.base_domains.split(",") if base.strip())
+
+    async def handle(self, request: Request) -> Response:
+        """Answer a request; never raises but for cancellation."""
+        request_id = self._parts.ids.uuid()
+        if self._settings.loopback_only and not self._inside and not known_host(request.host, self._bases):
+            return _plain(
+                403,
+                f"Host {request.host!r} is none of this server's names. "
+                "Add it to ALONZO_BASE_DOMAINS if it should be one.\n",
+            )
+        if request.path.startswith("/_alonzo/"):
+            return await self._own(request)
+        found = route(request, self._bases)
+        origin = request.headers.get("origin")
+        if origin is not None:
+            preflight = await self._cors.preflight(found, origin)
+            if preflight is not None:
+                return preflight
+        response = await self._answer(found, request_id)
+        if origin is not None:
+            response.headers.extend(await self._cors.headers(found, origin))
+        return response
+
+    async def _answer(self, found: Route, request_id: str) -> Response:
+        try:
+            model = load_model(found.service)
+        except LookupError:
+            return _plain(501, f"Alonzo does not implement the service {found.service!r} yet.\n")
+        operation: str | None = None
+        protocol: str | None = None
+        try:
+            ctx, body = await self._identify(found, model, request_id)
+            request = replace(found.request, body=body)
+            if found.service != "s3" and request.headers.get("content-encoding") == "gzip":
+                request = replace(request, body=BytesStream(_gunzip(await request.body.read(MAX_BODY))))
+            parsed = await parse(model, request, max_body=MAX_BODY)
+            operation, protocol = parsed.operation, parsed.protocol
+            result = await self._parts.dispatcher.call(ctx, found.service, operation, parsed.params)
+            return serialize(model, operation, result, request_id=request_id, protocol=protocol)
+        except ServiceError as error:
+            return serialize_error(model, operation, error, request_id=request_id, protocol=protocol)
+        except BodyTooLarge:
+            error = ServiceError("RequestEntityTooLarge", "Request must be smaller than 70167211 bytes.", status=413)
+            return serialize_error(model, operation, error, request_id=request_id, protocol=protocol)
+        except DiskFull as error:
+            log.error("request_id=%s disk full: %s", request_id, error)
+            full = ServiceError("InternalError", str(error), status=507)
+            return serialize_error(model, operation, full, request_id=request_id, protocol=protocol)
+        except Exception:
+            log.exception("request_id=%s service=%s operation=%s failed", request_id, found.service, operation)
+            return serialize_error(
+                model, operation, InternalFailure(request_id), request_id=request_id, protocol=protocol
+            )
+
+    async def _identify(self, found: Route, model: ServiceModel, request_id: str) -> tuple[Context, ByteStream]:
+        request = found.request
+        verified = await verify(
+            request, self._credentials, self._parts.clock, self._settings, customary=not self._inside
+        )
+        principal = verified.principal
+        ctx = Context(
+            account_id=principal.account_id or self._settings.account_id,
+            region=verified.region or found.region or self._settings.region,
+            principal=principal,
+            request_id=request_id,
+            endpoint=f"{request.scheme}://{request.host or 'localhost'}",
+            trace_header=request.headers.get("x-amzn-trace-id") or "",
+            client_ip=request.client,
+            user_agent=request.headers.get("user-agent") or "",
+            secure=request.scheme == "https",
+        )
+        return ctx, verified.body
+
+    async def _own(self, request: Request) -> Response:
+        """What is under /_alonzo/: health, and the archives that GetFunction's links name."""
+        path = request.path.removeprefix("/_alonzo/")
+        if request.method not in ("GET", "HEAD"):
+            return _plain(405, "Only GET is answered here.\n")
+        if path == "health":
+            body = orjson.dumps({"version": __version__, **self._extras.health()}, option=orjson.OPT_INDENT_2)
+            return Response(200, [("content-type", "application/json")], body + b"\n")
+        if path.startswith("code/"):
+            archive = await self._extras.code_link(path.removeprefix("code/"))
+            if archive is not None:
+                return Response(200, [("content-type", "application/zip")], archive)
+            return _plain(403, "This link has expired or was never made: call GetFunction again.\n")
+        return _plain(404, "Nothing is here; /_alonzo/health answers.\n")
+
+
+def not_served(service: str) -> ServiceError:
+    """The error for a data plane that is recognised by its host name but not served yet."""
+    return NotImplementedOperation(service, "Invoke")
+
+
+def _plain(status: int, text: str) -> Response:
+    return Response(status, [("content-type", "text/plain; charset=utf-8")], text.encode())
+
+
+def _gunzip(data: bytes) -> bytes:
+    """Decompress a request body within the limit of bodies. Raises BodyTooLarge, or ServiceError if it is broken."""
+    decoder = zlib.decompressobj(wbits=31)
+    try:
+        plain = decoder.decompress(data, MAX_BODY)
+    except zlib.error:
+        raise ServiceError("SerializationException", "The gzip encoding of the request body is broken.") from None
+    if decoder.unconsumed_tail:
+        raise BodyTooLarge
+    if not decoder.eof:
+        raise ServiceError("SerializationException", "The gzip encoding of the request body is truncated.")
+    return plain
