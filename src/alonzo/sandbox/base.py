@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,15 @@ from typing import Protocol
 
 class SandboxError(Exception):
     """An environment cannot be made; the message says why and what mends it."""
+
+
+class ExecError(SandboxError):
+    """The first process could not be executed: `path` (as the Spec named it) and `errno` say why."""
+
+    def __init__(self, path: str, errno: int) -> None:
+        super().__init__(f"fork/exec {path}: {os.strerror(errno).lower()}")
+        self.path = path
+        self.errno = errno
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +38,9 @@ class Spec:
     `argv[0]` is a path inside. `memory_mib` is the hard limit of the process tree (swap none); the CPU share follows
     it (1,769 MiB = 1 CPU) once `limit_cpu` is called. `tmp_mib` is the size of /tmp, which is not charged to memory.
     `pids` bounds processes and threads. `internet` asks for outbound connections; without it only the two sockets below
-    can be reached. `tmp_of` is the id of an ended environment whose /tmp goes on here (AWS keeps it over a time-out).
+    can be reached; in `env` they are always written INSIDE_ADDRESS:port, and a backend that listens elsewhere puts its
+    own addresses there. _LAMBDA_TELEMETRY_LOG_FD is set by the backend. `tmp_of` is the id of an ended environment whose
+    /tmp goes on here (AWS keeps it over a time-out).
 
     Source: execution-environment contract §7 and §9.
     """
