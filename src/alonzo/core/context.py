@@ -27,6 +27,9 @@ class Principal:
     role_arn: str = ""
     session_policies: tuple[str, ...] = ()
     name: str = ""
+    #: Session tags (aws:PrincipalTag/…), and when the temporary credentials were issued (aws:TokenIssueTime), epoch.
+    tags: tuple[tuple[str, str], ...] = ()
+    issued_at: float = 0.0
 
     @staticmethod
     def root(account_id: str, access_key_id: str = "") -> Principal:
