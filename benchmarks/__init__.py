@@ -1,0 +1,1 @@
+"""Measured promises: `make bench` runs every case and prints a table and JSON."""

@@ -1,0 +1,238 @@
+"""One function per promise; each yields what it measured."""
+
+from __future__ import annotations
+
+import http.client
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from alonzo.testing import Server
+from benchmarks import load
+from benchmarks.figures import Figure, Measured
+from benchmarks.requests import invoke, signed
+from benchmarks.setup import RUNTIME, durable_server, function, memory_mb
+
+HELLO = "def handler(event, context):\n    return {'ok': 1}\n"
+Case = Callable[[], Iterator[Measured]]
+
+
+def percentile(values: list[float], p: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))]
+
+
+def startup() -> Iterator[Measured]:
+    """`alonzo up` from exec to its first answer, and the memory of the server and its sandbox host when idle."""
+    times, memories = [], []
+    for _ in range(7):
+        with tempfile.TemporaryDirectory() as folder:
+            server = Server(Path(folder))
+            started = time.perf_counter()
+            server.start()
+            address = server.endpoint.removeprefix("http://")
+            connection = http.client.HTTPConnection(address, timeout=5)
+            connection.request("GET", "/_alonzo/health")
+            assert connection.getresponse().status == 200
+            times.append(time.perf_counter() - started)
+            connection.close()
+            time.sleep(0.5)
+            assert server.process is not None
+            memories.append(memory_mb(server.process.pid))
+            server.stop()
+    yield Measured(
+        Figure("start to first answer", "s", "alonzo up → GET /_alonzo/health, median of 7", at_most=1.0, aim=0.3),
+        statistics.median(times),
+    )
+    yield Measured(
+        Figure(
+            "idle memory, no function", "MB", "PSS of the server and its sandbox host, median of 7", at_most=90, aim=60
+        ),
+        statistics.median(memories),
+    )
+
+
+def cold() -> Iterator[Measured]:
+    """First invocations of functions nobody has called, HTTP request to HTTP response, one after another."""
+    runs = 40
+    with durable_server() as server:
+        for n in range(runs):
+            function(server, f"cold{n}", HELLO)
+        latencies = []
+        for n in range(runs):
+            outcome = load.run(
+                server.endpoint, [invoke(server.endpoint, f"cold{n}")], connections=1, seconds=20, count=1
+            )
+            latencies += [x * 1000 for x in outcome.only(200).latencies]
+            time.sleep(0.05)
+    how = f"first Invoke of {runs} small {RUNTIME} functions, by exec, awslambdaric"
+    yield Measured(Figure("cold start p50", "ms", how, at_most=45), percentile(latencies, 50))
+    yield Measured(Figure("cold start p95", "ms", how, at_most=80), percentile(latencies, 95))
+
+
+def warm() -> Iterator[Measured]:
+    """Warm Invokes, signed, with AWS's own runtime client in the function."""
+    with durable_server() as server:
+        function(server, "hello", HELLO)
+        request = invoke(server.endpoint, "hello")
+        load.run(server.endpoint, [request], connections=8, seconds=3)
+        one = load.run(server.endpoint, [request], connections=1, seconds=5).only(200)
+        eight = load.run(server.endpoint, [request], connections=8, seconds=8).only(200)
+    yield Measured(
+        Figure("warm Invoke p50, 1 connection", "ms", "signed, closed loop, 5 s", at_most=0.8),
+        one.percentile(50),
+        {"p99": one.percentile(99), "rate": one.rate},
+    )
+    yield Measured(
+        Figure("warm Invoke, 8 connections", "/s", "signed, closed loop, 8 s, awslambdaric", at_least=4000),
+        eight.rate,
+        {"p50": eight.percentile(50), "p99": eight.percentile(99)},
+    )
+
+
+def thumbnail() -> Iterator[Measured]:
+    """A 400 × 200 picture put → its thumbnail stored, as `alonzo demo` does it."""
+    from alonzo.cli import demo
+
+    cold_times, warm_times = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        layer = demo._pillow_layer(RUNTIME, Path(folder))
+    for _ in range(3):
+        with durable_server() as server:
+            steps = demo._Steps()
+            steps.console.quiet = True
+            demo._set_up(steps, server, RUNTIME, layer)
+            s3, picture = server.client("s3"), demo._example("picture.jpg")
+            cold_times.append(demo._put_and_wait(steps, s3, picture, "cold.jpg", "cold")[0] * 1000)
+            warm_times += [demo._put_and_wait(steps, s3, picture, f"{n}.jpg", f"{n}")[0] * 1000 for n in range(15)]
+    yield Measured(
+        Figure("picture → thumbnail, cold", "ms", "median of 3 servers", at_most=400), percentile(cold_times, 50)
+    )
+    yield Measured(
+        Figure("picture → thumbnail, warm", "ms", "median of 45", at_most=80),
+        percentile(warm_times, 50),
+        {"p95": percentile(warm_times, 95)},
+    )
+
+
+def events() -> Iterator[Measured]:
+    """Invoke(Event) of 1 KB, answered only when on disk, while the function runs them."""
+    with durable_server() as server:
+        function(server, "sink", HELLO)
+        server.client("lambda").put_function_concurrency(FunctionName="sink", ReservedConcurrentExecutions=2)
+        payload = b'{"filler": "' + b"x" * 1000 + b'"}'
+        request = invoke(server.endpoint, "sink", payload, X_Amz_Invocation_Type="Event")
+        one = load.run(server.endpoint, [request], connections=1, seconds=4).only(202)
+        many = load.run(server.endpoint, [request], connections=64, seconds=6).only(202)
+    yield Measured(
+        Figure("durable Event invokes, 64 connections", "/s", "1 KB, 202 after commit, 6 s", at_least=5000),
+        many.rate,
+        {"p50": many.percentile(50), "p99": many.percentile(99)},
+    )
+    yield Measured(
+        Figure("durable Event invoke p50, 1 connection", "ms", "1 KB, 202 after commit, 4 s", at_most=1.5),
+        one.percentile(50),
+        {"p99": one.percentile(99), "rate": one.rate},
+    )
+
+
+def objects() -> Iterator[Measured]:
+    """4 KiB objects: every put durable when answered."""
+    with durable_server() as server:
+        server.client("s3").create_bucket(Bucket="bench")
+        body = b"x" * 4096
+        puts = [signed(server.endpoint, "s3", "PUT", f"/bench/o{n}", body) for n in range(4000)]
+        load.run(server.endpoint, puts, connections=32, seconds=2)
+        put = load.run(server.endpoint, puts, connections=32, seconds=6).only(200)
+        gets = [signed(server.endpoint, "s3", "GET", f"/bench/o{n}") for n in range(1000)]
+        get = load.run(server.endpoint, gets, connections=32, seconds=6).only(200)
+    yield Measured(
+        Figure("S3 puts of 4 KiB, 32 connections", "/s", "durable, 6 s", at_least=1500),
+        put.rate,
+        {"p50": put.percentile(50)},
+    )
+    yield Measured(
+        Figure("S3 gets of 4 KiB, 32 connections", "/s", "6 s", at_least=3000), get.rate, {"p50": get.percentile(50)}
+    )
+
+
+class _Peak(threading.Thread):
+    """Samples a process's memory until told to stop."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._pid, self._stop, self.peak = pid, threading.Event(), 0.0
+
+    def run(self) -> None:
+        while not self._stop.wait(0.05):
+            self.peak = max(self.peak, memory_mb(self._pid))
+
+    def end(self) -> float:
+        self._stop.set()
+        self.join()
+        return self.peak
+
+
+def gigabyte() -> Iterator[Measured]:
+    """1 GiB up and down again: how much the server's memory grows."""
+    size = 1 << 30
+    with durable_server() as server, tempfile.TemporaryDirectory(dir=Path.cwd() / ".cache") as folder:
+        s3 = server.client("s3", request_checksum_calculation="when_required")
+        s3.create_bucket(Bucket="big")
+        s3.put_object(Bucket="big", Key="small", Body=b"x" * 100_000)
+        source = Path(folder) / "source"
+        with source.open("wb") as file:
+            file.truncate(size)
+        assert server.process is not None
+        before = memory_mb(server.process.pid)
+        watch = _Peak(server.process.pid)
+        watch.start()
+        up = time.perf_counter()
+        with source.open("rb") as file:
+            s3.put_object(Bucket="big", Key="giant", Body=file)
+        up, down = time.perf_counter() - up, time.perf_counter()
+        received = 0
+        for chunk in s3.get_object(Bucket="big", Key="giant")["Body"].iter_chunks(1 << 20):
+            received += len(chunk)
+        down = time.perf_counter() - down
+        growth = watch.end() - before
+        assert received == size
+    yield Measured(
+        Figure("memory growth, 1 GiB up and down", "MB", "peak PSS over the idle one", at_most=64),
+        growth,
+        {"up MB/s": 1074 / up, "down MB/s": 1074 / down},
+    )
+
+
+CASES: dict[str, Case] = {
+    "startup": startup,
+    "cold": cold,
+    "warm": warm,
+    "thumbnail": thumbnail,
+    "events": events,
+    "objects": objects,
+    "gigabyte": gigabyte,
+}
+
+
+def git_revision() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    import os
+    import platform
+
+    return {
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": sys.version.split()[0],
+        "revision": git_revision(),
+    }
