@@ -1,0 +1,22 @@
+"""Programs that run inside an execution environment, copied there when a runtime is prepared. Nothing imports them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+
+def digest() -> str:
+    """Names this version of the programs: a runtime prepared with another is prepared anew."""
+    programs = b"".join((_HERE / name).read_bytes() for name in ("python.py", "python.sh"))
+    return hashlib.sha256(programs).hexdigest()
+
+
+def write(python: str, folder: Path) -> None:
+    """Put the programs for Python `python` ("3.12") into what becomes /var/runtime."""
+    (folder / "bootstrap.py").write_bytes((_HERE / "python.py").read_bytes())
+    wrapper = folder / "bootstrap"
+    wrapper.write_text((_HERE / "python.sh").read_text().replace("@PYTHON@", f"python{python}"))
+    wrapper.chmod(0o755)

@@ -1,0 +1,72 @@
+# mypy: ignore-errors
+"""Starts AWS's runtime interface client inside an execution environment: /var/runtime/bootstrap.py.
+
+Runs on every supported interpreter, so it keeps to Python 3.8's syntax, and imports nothing that the client does not
+import anyway: each module costs a cold start about 0.3 ms.
+"""
+
+import os
+import sys
+
+_VERSION = "python%d.%d" % sys.version_info[:2]  # noqa: UP031 - an f-string compiles slower, and this file is compiled each time
+
+
+def _search_path(environ, path):
+    """Function, layers, SDK, standard library: the order in which modules are found on AWS.
+
+    The SDK lies in site-packages from Python 3.11 on and in /var/runtime before; a PYTHONPATH of the function's own
+    puts the layers' folders last.
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/python-package.html#python-package-searchpath
+    """
+    runtime = environ["LAMBDA_RUNTIME_DIR"]
+    packages = "/var/lang/lib/" + _VERSION + "/site-packages"
+    layers = ["/opt/python/lib/" + _VERSION + "/site-packages", "/opt/python"]
+    rest = [entry for entry in path if entry not in (runtime, packages)]
+    included = [packages, runtime, *rest] if sys.version_info >= (3, 11) else [runtime, *rest, packages]
+    if "PYTHONPATH" in environ:
+        return [environ["LAMBDA_TASK_ROOT"], *included, *filter(os.path.isdir, layers)], layers
+    return [environ["LAMBDA_TASK_ROOT"], *layers, *included], layers
+
+
+def _process_pth(folders):
+    """`.pth` files of the function and its layers take effect, as if the folders were site-packages."""
+    for folder in folders:
+        try:
+            names = os.listdir(folder)  # noqa: PTH208
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith(".pth"):
+                import site
+
+                site.addsitedir(folder)
+                break
+
+
+def _complete_builtins():
+    """What `import site` would have added, had the interpreter not been started with -S."""
+    import _sitebuiltins
+    import builtins
+
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+    builtins.help = _sitebuiltins._Helper()
+    builtins.copyright = _sitebuiltins._Printer("copyright", sys.copyright)
+    builtins.credits = _sitebuiltins._Printer("credits", "See www.python.org for more information.")
+    builtins.license = _sitebuiltins._Printer("license", "See https://www.python.org/psf/license/")
+
+
+def _start():
+    environ = os.environ
+    if sys.flags.no_site:
+        _complete_builtins()
+    sys.path[:], layers = _search_path(environ, sys.path)
+    environ.setdefault("PYTHONPATH", environ["LAMBDA_RUNTIME_DIR"])
+    _process_pth([environ["LAMBDA_TASK_ROOT"], *layers])
+    from awslambdaric.__main__ import main
+
+    main([environ["LAMBDA_TASK_ROOT"], environ["_HANDLER"]])
+
+
+if __name__ == "__main__":
+    _start()

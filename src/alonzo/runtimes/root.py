@@ -1,0 +1,185 @@
+"""What an environment of a function version is made of: which program runs, and what it sees of the file system."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from alonzo.config import Settings
+from alonzo.runtimes.code import CodeCache
+from alonzo.runtimes.interpreters import Interpreters
+from alonzo.runtimes.prepare import Prepared, Preparer, RuntimeStatus
+from alonzo.runtimes.table import ManagedRuntime
+from alonzo.storage import Blobs
+
+#: Variables of the execution environment that a function's own configuration may replace (contract §6).
+USER_MAY_REPLACE = frozenset(
+    {"AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL", "AWS_XRAY_CONTEXT_MISSING", "AWS_XRAY_DAEMON_ADDRESS"}
+    | {"LANG", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TZ"}
+)
+#: Roots kept in memory; a least recently used one is cheap to make again.
+_KEPT = 4096
+
+
+class PackageRef(Protocol):
+    """A package in the blob store; `engine.function.CodeRef` is one."""
+
+    @property
+    def blob_id(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+class Packaged(Protocol):
+    """What must be known of a function version; `engine.function.FunctionVersion` knows it."""
+
+    @property
+    def region(self) -> str: ...
+    @property
+    def runtime(self) -> str: ...
+    @property
+    def handler(self) -> str: ...
+    @property
+    def code(self) -> PackageRef: ...
+    @property
+    def layers(self) -> tuple[PackageRef, ...]: ...
+    @property
+    def environment(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One root tree and the program that starts in it.
+
+    `mounts` are pairs (folder on this machine, absolute target inside), to be made in this order, each read-only:
+    `sandbox.base.Mount(source, target)` for each. They are complete but for the system itself (/usr, /lib, /etc, /dev,
+    /proc, /tmp), which is the sandbox's; /opt is missing where there are no layers. `env` holds the runtime's
+    variables only (see `runtime_variables`). `runtime_version` and `runtime_version_arn` are what INIT_START names.
+    """
+
+    argv: tuple[str, ...]
+    mounts: tuple[tuple[Path, str], ...]
+    env: Mapping[str, str]
+    runtime_version: str
+    runtime_version_arn: str
+    cwd: str = "/var/task"
+
+
+def runtime_variables(runtime: ManagedRuntime, handler: str) -> dict[str, str]:
+    """The variables that depend on runtime and handler alone; the engine adds region, credentials and the function's.
+
+    PYTHONPATH is missing because /var/runtime/bootstrap.py sets it once the interpreter runs, so that it does not
+    change the search path. Source: recorded on AWS, contract §6.
+    """
+    variables = {
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "LD_LIBRARY_PATH": (
+            "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
+        ),
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+        "_HANDLER": handler,
+    }
+    if runtime.execution_env:
+        variables["AWS_EXECUTION_ENV"] = runtime.execution_env
+    if runtime.language == "python":
+        variables |= {"LC_CTYPE": "C.UTF-8", "PWD": "/var/task", "SHLVL": "0"}
+    return variables
+
+
+class Runtimes:
+    """Makes roots. `code_dir` is where packages are unpacked; by default a folder of the data folder."""
+
+    def __init__(self, settings: Settings, blobs: Blobs, *, code_dir: Path | None = None) -> None:
+        root = settings.runtimes_dir.expanduser()
+        folders = [Path(folder).expanduser() for folder in settings.interpreters.split(":") if folder]
+        self._interpreters = Interpreters(folders, root / "interpreters.json")
+        self._preparer = Preparer(root, self._interpreters, offline=settings.offline)
+        self._blobs = blobs
+        self._code = CodeCache(code_dir or settings.data_dir.expanduser() / "code")
+        self._prepared: dict[str, Prepared] = {}
+        self._roots: OrderedDict[object, Root] = OrderedDict()
+
+    def open(self) -> None:
+        """Make the folder of unpacked packages, and clean up what an earlier run left in it."""
+        self._code.open()
+
+    async def install(self, runtime: str, progress: Callable[[str], None] | None = None) -> Prepared:
+        """Prepare a runtime, so that the first root does not wait for it. Raises RuntimeUnavailable."""
+        ready = self._prepared.get(runtime)
+        if ready is None:
+            ready = await (self._preparer.install(runtime, progress) if progress else self._preparer.install(runtime))
+            self._prepared[runtime] = ready
+        return ready
+
+    async def list_runtimes(self) -> list[RuntimeStatus]:
+        """Every managed runtime, and whether it can be used here."""
+        return await self._preparer.statuses()
+
+    async def root(self, function: Packaged) -> Root:
+        """The root of a function version; the second call for the same content does no I/O.
+
+        Raises RuntimeUnavailable, CodeError (a broken package, too large together), RuntimesError (cannot be
+        unpacked), storage.DiskFull.
+        """
+        key = _key(function)
+        known = self._roots.get(key)
+        if known is not None:
+            self._roots.move_to_end(key)
+            return known
+        prepared = await self.install(function.runtime)
+        root = _root(function, prepared, await self._mounts(function, prepared))
+        self._roots[key] = root
+        if len(self._roots) > _KEPT:
+            self._roots.popitem(last=False)
+        return root
+
+    async def forget(self, live: set[str]) -> int:
+        """Remove unpacked packages that are not in `live` (sha256 of all packages of all function versions and running
+        environments). Returns how many folders went."""
+        self._roots.clear()
+        return await self._code.forget(live)
+
+    async def _mounts(self, function: Packaged, prepared: Prepared) -> tuple[tuple[Path, str], ...]:
+        task = await self._code.unpack(self._blobs.path(function.code.blob_id), function.code.sha256)
+        mounts = [(prepared.lang, "/var/lang"), (prepared.task_runtime, "/var/runtime"), (task, "/var/task")]
+        if function.layers:
+            layers = [(self._blobs.path(layer.blob_id), layer.sha256) for layer in function.layers]
+            unpacked = [await self._code.unpack(package, sha256) for package, sha256 in layers]
+            await self._code.check_total(task, unpacked)
+            mounts.append((await self._code.merge(layers), "/opt"))
+        return tuple(mounts)
+
+
+def _key(function: Packaged) -> object:
+    layers = tuple(layer.sha256 for layer in function.layers)
+    start = _how_to_start(function.environment)
+    return (function.code.sha256, layers, function.runtime, function.handler, function.region, start)
+
+
+def _how_to_start(environment: Mapping[str, str]) -> str:
+    if environment.get("AWS_LAMBDA_EXEC_WRAPPER"):
+        return "wrapper"
+    # Start-up hooks (sitecustomize) can only come from a PYTHONPATH; without one `site` has nothing to find.
+    return "site" if environment.get("PYTHONPATH") else "lean"
+
+
+def _root(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...]) -> Root:
+    python = f"/var/lang/bin/python{prepared.runtime.version}"
+    argv = {
+        "wrapper": ("/var/runtime/bootstrap",),
+        "site": (python, "-s", "/var/runtime/bootstrap.py"),
+        "lean": (python, "-S", "/var/runtime/bootstrap.py"),
+    }[_how_to_start(function.environment)]
+    return Root(
+        argv=argv,
+        mounts=mounts,
+        env=runtime_variables(prepared.runtime, function.handler),
+        runtime_version=prepared.version_name,
+        runtime_version_arn=prepared.version_arn(function.region),
+    )
