@@ -1,0 +1,51 @@
+"""AWS Lambda's API: functions and what belongs to them. Running them is the engine's work.
+
+A customer takes outbound internet from a function with the tag `alonzo:internet` = `off` (TagResource, or Tags at
+CreateFunction); without the tag it is on where the host allows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alonzo.dispatch import Parts, Service, bind
+from alonzo.services.lambda_.access import AccessRules
+from alonzo.services.lambda_.code_links import CodeLinks
+from alonzo.services.lambda_.operations import MODULES
+from alonzo.services.lambda_.ports import Engine
+from alonzo.services.lambda_.preparation import Preparation
+from alonzo.services.lambda_.source import Functions
+from alonzo.services.lambda_.state import State
+from alonzo.services.lambda_.store import code
+from alonzo.services.lambda_.targets import Targets
+
+
+@dataclass(frozen=True)
+class LambdaService(Service):
+    """`code_links.resolve(token)` opens what GetFunction's Code.Location ends with: the gateway serves it."""
+
+    code_links: CodeLinks | None = None
+
+
+def build(parts: Parts, engine: Engine) -> LambdaService:
+    """The service. `engine.functions` is set to its source of functions."""
+    links = CodeLinks(parts.blobs, parts.clock, parts.ids)
+    state = State(parts, engine, Targets(parts.db), links)
+    preparation = Preparation(state)
+    state.prepare = preparation.add
+    state.sweep = preparation.ask_sweep
+    engine.functions = Functions(state)
+
+    async def live_blobs() -> set[str]:
+        return await parts.db.scan(code.live_blobs)
+
+    return LambdaService(
+        name="lambda",
+        handlers=bind("lambda", state, MODULES),
+        access=AccessRules(state),
+        denied_code="AccessDeniedException",
+        start=preparation.resume,
+        run=preparation.run,
+        live_blobs=live_blobs,
+        code_links=links,
+    )

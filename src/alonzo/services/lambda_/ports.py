@@ -1,0 +1,49 @@
+"""What the service needs of the engine; tests' fakes fit as well as the real one."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.queue import AsyncEvent
+
+
+class Invoker(Protocol):
+    async def invoke(self, version: FunctionVersion, invocation: Invocation) -> InvokeResult: ...
+
+
+class EventQueue(Protocol):
+    def enqueue(self, connection: Connection, *jobs: AsyncEvent) -> None: ...
+
+    def wake(self) -> None: ...
+
+
+class Runtimes(Protocol):
+    async def root(self, function: FunctionVersion) -> Any:
+        """Prepare the runtime and unpack code and layers. Raises RuntimeUnavailable or CodeError."""
+
+    async def forget(self, live: set[str]) -> int:
+        """Remove unpacked code whose SHA-256 is not in `live`."""
+
+
+class Engine(Protocol):
+    """`functions` is where the engine looks functions up; the service sets it."""
+
+    functions: Any
+
+    @property
+    def invoker(self) -> Invoker: ...
+
+    @property
+    def queue(self) -> EventQueue: ...
+
+    @property
+    def runtimes(self) -> Runtimes: ...
+
+    async def retire(self, account_id: str, region: str, name: str, version: str | None = None) -> None:
+        """End the environments of a version, or of every version."""
+
+    def code_in_use(self) -> set[str]:
+        """SHA-256 of every package that an environment was made of and may still read."""

@@ -1,0 +1,134 @@
+"""Brings versions from Pending to Active and updates from InProgress to Successful, in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from alonzo.core.errors import ServiceError
+from alonzo.engine.function import FunctionVersion
+from alonzo.runtimes import CodeError, RuntimeUnavailable
+from alonzo.services.lambda_.models import LATEST, Status, Version
+from alonzo.services.lambda_.state import State
+from alonzo.services.lambda_.store import code as code_store
+from alonzo.services.lambda_.store import functions
+from alonzo.services.lambda_.store.code import Freed
+from alonzo.services.lambda_.targets import engine_version
+
+log = logging.getLogger(__name__)
+
+_PARALLEL = 4
+_SWEEP_DELAY_S = 1.0
+_READY = Status("Active")
+_DONE = Status("Successful")
+
+
+class Preparation:
+    """A queue of versions to prepare. What a crash interrupted is found in the database and resumed."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._waiting: asyncio.Queue[tuple[functions.Key, str]] = asyncio.Queue()
+        self._sweep = asyncio.Event()
+        # Code that is being unpacked has a row already, but may not be swept by someone who read the rows earlier.
+        self._unpacking = 0
+        self._idle = asyncio.Condition()
+
+    def add(self, key: functions.Key, version: str) -> None:
+        self._waiting.put_nowait((key, version))
+
+    async def resume(self) -> None:
+        """Queue what an earlier run left unfinished."""
+        for version in await self._state.read(functions.unfinished):
+            self.add((version.account_id, version.region, version.name), version.version)
+
+    def ask_sweep(self) -> None:
+        self._sweep.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep_code())
+            for _ in range(_PARALLEL):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            key, version = await self._waiting.get()
+            try:
+                await self.prepare(key, version)
+            except Exception:
+                # The version stays unfinished and is resumed at the next start.
+                log.exception("preparation failed function=%s version=%s", key[2], version)
+
+    async def _sweep_code(self) -> None:
+        """Remove unpacked code that neither a version nor a running environment needs."""
+        while True:
+            await self._sweep.wait()
+            await self._state.parts.clock.sleep(_SWEEP_DELAY_S)
+            self._sweep.clear()
+            try:
+                async with self._idle:
+                    await self._idle.wait_for(lambda: self._unpacking == 0)
+                    live = await self._state.read(code_store.live_contents)
+                    await self._state.engine.runtimes.forget(live | self._state.engine.code_in_use())
+            except Exception:
+                log.exception("unpacked code was not removed")
+
+    async def prepare(self, key: functions.Key, number: str) -> None:
+        """Prepare one version and record how it went."""
+
+        def read(connection: Connection) -> tuple[Version, FunctionVersion] | None:
+            function = functions.get_function(connection, key)
+            version = functions.get_version(connection, key, number)
+            if function is None or version is None:
+                return None
+            return version, engine_version(connection, function, version, version.body)
+
+        async with self._idle:
+            found = await self._state.read(read)
+            self._unpacking += 1
+        try:
+            if found is not None:
+                await self._settle(key, found[0], await self._unpack(key, found[1]))
+        finally:
+            async with self._idle:
+                self._unpacking -= 1
+                self._idle.notify_all()
+
+    async def _unpack(self, key: functions.Key, version: FunctionVersion) -> Status | None:
+        """None where the version can run now, else why it cannot."""
+        failure: Status | None = None
+        try:
+            await self._state.engine.runtimes.root(version)
+        except RuntimeUnavailable as error:
+            failure = Status("Failed", str(error), "InvalidRuntime")
+        except (CodeError, ServiceError) as error:
+            failure = Status("Failed", error.message, "InvalidConfiguration")
+        except Exception as error:
+            log.exception("cannot prepare function=%s version=%s", key[2], version.version)
+            failure = Status("Failed", f"Preparing the function failed: {error}", "InternalError")
+        return failure
+
+    async def _settle(self, key: functions.Key, prepared: Version, failure: Status | None) -> None:
+        revision_id = self._state.new_id()
+
+        def settle(connection: Connection, freed: Freed) -> None:
+            current = functions.get_version(connection, key, prepared.version)
+            # Deleted, or updated again meanwhile: that has its own turn.
+            if current is not None and current.body.generation == prepared.body.generation:
+                functions.put_version(connection, _settled(current, failure, revision_id), freed)
+
+        replaced = prepared.previous is not None and failure is None
+        await self._state.write(key, settle, retire=(LATEST,) if replaced else ())
+
+
+def _settled(version: Version, failure: Status | None, revision_id: str) -> Version:
+    if failure is None:
+        return replace(version, revision_id=revision_id, state=_READY, update=_DONE, previous=None)
+    if version.state.name == "Active":
+        return replace(version, revision_id=revision_id, update=failure)
+    return replace(version, revision_id=revision_id, state=failure, update=Status(""))

@@ -1,0 +1,95 @@
+"""What every operation of the service works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from alonzo.dispatch import Parts
+from alonzo.services.lambda_.code_links import CodeLinks
+from alonzo.services.lambda_.errors import conflict, function_not_found
+from alonzo.services.lambda_.models import LATEST, Function, Version
+from alonzo.services.lambda_.names import FunctionRef
+from alonzo.services.lambda_.ports import Engine
+from alonzo.services.lambda_.store import functions
+from alonzo.services.lambda_.store.code import Freed
+from alonzo.services.lambda_.targets import Targets
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class State:
+    parts: Parts
+    engine: Engine
+    targets: Targets
+    links: CodeLinks
+    #: Hands a version to the preparer, once it is stored.
+    prepare: Callable[[functions.Key, str], None] = field(default=lambda key, version: None)
+    #: Asks for unpacked code that nothing needs to be removed, soon.
+    sweep: Callable[[], None] = field(default=lambda: None)
+
+    def now(self) -> float:
+        return self.parts.clock.now()
+
+    def new_id(self) -> str:
+        return self.parts.ids.uuid()
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        return await self.parts.db.read(query)
+
+    async def write(
+        self, key: functions.Key, change: Callable[[Connection, Freed], T], *, retire: Iterable[str | None] = ()
+    ) -> T:
+        """Run a transaction about one function (or layer), then forget what was remembered of it and free its code.
+
+        Before code is freed, the environments of the versions in `retire` (None: of all versions) are ended.
+        """
+        freed: list[Freed] = []
+
+        def transaction(connection: Connection) -> T:
+            # A transaction may run twice; only what the last run freed counts.
+            freed[:] = [Freed()]
+            return change(connection, freed[0])
+
+        result = await self.parts.db.write(transaction)
+        self.targets.forget(key)
+        for version in retire:
+            await self.engine.retire(*key, version)
+        await self.free(freed[0])
+        return result
+
+    async def free(self, freed: Freed) -> None:
+        await self.parts.blobs.delete(*freed.blob_ids)
+        if freed.unpacked:
+            self.sweep()
+
+
+def need_function(connection: Connection, ref: FunctionRef, *, named: str = "") -> Function:
+    """The function, or ResourceNotFoundException naming `named` (the unqualified ARN where that is "")."""
+    function = functions.get_function(connection, ref.key)
+    if function is None:
+        raise function_not_found(named or ref.arn)
+    return function
+
+
+def need_version(connection: Connection, ref: FunctionRef, version: str = LATEST, *, named: str = "") -> Version:
+    found = functions.get_version(connection, ref.key, version)
+    if found is None:
+        raise function_not_found(named or ref.qualified_arn)
+    return found
+
+
+def need_idle(ref: FunctionRef, latest: Version) -> None:
+    """Raise ResourceConflictException while `$LATEST` is being created or updated."""
+    if latest.update.name == "InProgress":
+        raise conflict(
+            f"The operation cannot be performed at this time. An update is in progress for resource: {ref.arn}"
+        )
+    if latest.state.name == "Pending":
+        raise conflict(
+            "The operation cannot be performed at this time. The function is currently in the following state: Pending"
+        )

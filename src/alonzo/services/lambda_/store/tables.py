@@ -1,0 +1,124 @@
+"""Tables. Account and region lead every key."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, Index, Integer, String, Table
+
+from alonzo.storage.database import metadata
+
+functions = Table(
+    "lambda_functions",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("last_version", Integer, nullable=False),
+    Column("reserved_concurrency", Integer),
+    Column("tags", String, nullable=False),
+)
+
+#: `number` is 0 for `$LATEST`; `body` and `previous` are JSON.
+versions = Table(
+    "lambda_versions",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("revision_id", String, nullable=False),
+    Column("body", String, nullable=False),
+    Column("previous", String),
+    Column("modified", Float, nullable=False),
+    Column("state", String, nullable=False),
+    Column("state_reason", String, nullable=False),
+    Column("state_code", String, nullable=False),
+    Column("update_status", String, nullable=False),
+    Column("update_reason", String, nullable=False),
+    Column("update_code", String, nullable=False),
+)
+
+#: One blob for one content in one account.
+code = Table(
+    "lambda_code",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("sha256", String, primary_key=True),
+    Column("blob_id", String, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("unzipped", Integer, nullable=False),
+)
+
+#: Who still needs a code: a version of a function, or a layer version. The last one to go takes the blob along.
+code_users = Table(
+    "lambda_code_users",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("sha256", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Index("lambda_code_users_by_user", "user"),
+)
+
+aliases = Table(
+    "lambda_aliases",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("alias", String, primary_key=True),
+    Column("version", String, nullable=False),
+    Column("description", String, nullable=False),
+    Column("weights", String, nullable=False),
+    Column("revision_id", String, nullable=False),
+)
+
+#: `qualifier` is "" for the function itself; `statements` is a JSON array.
+policies = Table(
+    "lambda_policies",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("qualifier", String, primary_key=True),
+    Column("statements", String, nullable=False),
+)
+
+event_configs = Table(
+    "lambda_event_configs",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("qualifier", String, primary_key=True),
+    Column("retries", Integer),
+    Column("max_age_s", Integer),
+    Column("on_success", String, nullable=False),
+    Column("on_failure", String, nullable=False),
+    Column("modified", Float, nullable=False),
+)
+
+#: Kept when the last version is deleted: numbers are never given twice.
+layers = Table(
+    "lambda_layers",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("last_version", Integer, nullable=False),
+)
+
+layer_versions = Table(
+    "lambda_layer_versions",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("code", String, nullable=False),
+    Column("description", String, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("runtimes", String),
+    Column("architectures", String),
+    Column("license", String, nullable=False),
+    Column("policy", String, nullable=False),
+    Column("policy_revision", String, nullable=False),
+)
