@@ -7,12 +7,13 @@ from functools import partial
 from alonzo.dispatch import Parts, Service, bind
 from alonzo.services.logs import background
 from alonzo.services.logs.access import access
+from alonzo.services.logs.appending import Batches
 from alonzo.services.logs.operations import groups, patterns, put, read, streams, tags
 from alonzo.services.logs.state import Logs
 
 
 def build(parts: Parts) -> Service:
-    state = Logs(parts)
+    state = Logs(parts, Batches(parts.db))
     return Service(
         name="logs",
         handlers=bind("logs", state, (groups, streams, put, read, tags, patterns)),

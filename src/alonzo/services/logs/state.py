@@ -8,14 +8,16 @@ from alonzo.core.context import Context
 from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Params, Parts
 from alonzo.services.logs import store
+from alonzo.services.logs.appending import Batches
 from alonzo.services.logs.models import LogGroup, group_missing, group_name_of
 
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """The service's state is all in the database."""
+    """The service's state is all in the database; `batches` holds what is on its way there."""
 
     parts: Parts
+    batches: Batches
 
     def now_ms(self) -> int:
         return int(self.parts.clock.now() * 1000)

@@ -23,6 +23,7 @@ from alonzo.services.logs.models import (
     stream_missing,
 )
 from alonzo.services.logs.state import Logs
+from alonzo.services.logs.store.tables import Place
 
 
 async def put_log_events(state: Logs, ctx: Context, params: Params) -> Result:
@@ -45,22 +46,9 @@ async def put_log_events(state: Logs, ctx: Context, params: Params) -> Result:
         size = _check_size(messages)
     if times:
         data = chunks.encode(times, messages)
-
-        def write(connection: Connection) -> None:
-            found = store.add_chunk(
-                connection,
-                place,
-                first_ms=times[0],
-                last_ms=times[-1],
-                count=len(times),
-                size=size,
-                now_ms=now_ms,
-                data=data,
-            )
-            if not found:
-                raise _missing(connection, place)
-
-        await state.parts.db.write(write)
+        chunk = store.NewChunk(place, times[0], times[-1], len(times), size, now_ms, data)
+        if not await state.batches.append(chunk):
+            raise await state.parts.db.read(lambda c: _missing(c, place))
     else:
         await state.parts.db.read(lambda c: _check_place(c, place))
     result: Result = {"nextSequenceToken": f"{now_ms:056d}"}
@@ -124,12 +112,12 @@ async def _accepted(
     return max(too_old, expired), too_new, rejected
 
 
-def _check_place(connection: Connection, place: tuple[str, str, str, str]) -> None:
+def _check_place(connection: Connection, place: Place) -> None:
     group = store.find_group(connection, (place[0], place[1]), place[2])
     if group is None or store.find_stream(connection, group.id, place[3]) is None:
         raise _missing(connection, place)
 
 
-def _missing(connection: Connection, place: tuple[str, str, str, str]) -> ServiceError:
+def _missing(connection: Connection, place: Place) -> ServiceError:
     found = store.find_group(connection, (place[0], place[1]), place[2])
     return group_missing() if found is None else stream_missing()
