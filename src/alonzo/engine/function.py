@@ -19,8 +19,8 @@ class CodeRef:
 class FunctionVersion:
     """One version of a function, immutable: `$LATEST` gets a new `revision` whenever code or configuration changes.
 
-    Environments are reused only for the same (`arn`, `version`, `revision`). `arn` is unqualified, `version` is `$LATEST`
-    or digits.
+    Environments are reused only for the same (`arn`, `version`, `revision`). `arn` is unqualified, `version` is
+    `$LATEST` or digits.
     """
 
     account_id: str

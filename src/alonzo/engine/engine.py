@@ -1,0 +1,95 @@
+"""The engine put together: what the services and the application see of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from alonzo.core.errors import ServiceError
+from alonzo.dispatch import Parts
+from alonzo.engine.concurrency import Concurrency
+from alonzo.engine.credentials import Credentials
+from alonzo.engine.environments import Surroundings
+from alonzo.engine.hosts import LocalHost, RootSource, ServeAws
+from alonzo.engine.invoker import Invoker
+from alonzo.engine.log_shipper import LogShipper
+from alonzo.engine.metering import Meter
+from alonzo.engine.pools import Pools
+from alonzo.engine.source import FunctionSource
+from alonzo.engine.tasks import Tasks
+from alonzo.sandbox.base import Sandbox
+
+#: A clean stop gives the log and the bill this long, in seconds.
+_STOP_S = 3.0
+
+
+class Engine:
+    """Runs functions. `functions` may be set after construction, before the first invocation.
+
+    `start`, then `run` until cancelled, then `stop`. Its owner starts and stops the sandbox around it.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        sandbox: Sandbox,
+        runtimes: RootSource,
+        serve_aws: ServeAws,
+        functions: FunctionSource | None = None,
+    ) -> None:
+        settings = parts.settings
+        self._parts = parts
+        self.functions = functions
+        self._tasks = Tasks()
+        self.meter = Meter(parts.db, parts.clock)
+        self.logs = LogShipper(parts.dispatcher, parts.clock, parts.ids, settings.log_flush_ms)
+        self.credentials = Credentials(parts.dispatcher, parts.clock, parts.ids)
+        self.concurrency = Concurrency(settings.account_concurrency)
+        self.pools = Pools(
+            parts.clock,
+            self._tasks,
+            max_environments=settings.max_environments,
+            idle_timeout_s=settings.idle_timeout_s,
+            freeze_after_ms=settings.freeze_after_ms,
+        )
+        shared = Surroundings(parts.clock, self._tasks, self.logs, self.meter)
+        self._host = LocalHost(
+            parts, shared, sandbox=sandbox, runtimes=runtimes, serve_aws=serve_aws, credentials=self.credentials
+        )
+        self.invoker = Invoker(self.pools, self._host, self.concurrency, shared)
+
+    async def start(self) -> None:
+        """Find what an earlier run left in the queue. Needs an open database."""
+
+    async def run(self) -> None:
+        """The background work, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.pools.run())
+            group.create_task(self.logs.run())
+            group.create_task(self.meter.run())
+
+    async def stop(self) -> None:
+        """End every environment; then store what is left of logs and bill. Invocations under way fail with 503."""
+        self.invoker.closing = True
+        error = ServiceError("ServiceException", "The server is stopping.", status=503, fields={"Type": "Service"})
+        self.pools.close(error)
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self._tasks.join()
+        except TimeoutError:
+            await self._tasks.cancel()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self.logs.drain()
+        except TimeoutError:
+            pass
+        await self.meter.flush()
+
+    def retire(self, function_arn: str, version: str = "") -> None:
+        """A function was changed, or one of its versions deleted: its environments take no further invocation."""
+        self.pools.retire(function_arn, version)
+
+    def forget(self, account_id: str, region: str, function_arn: str) -> None:
+        """A function was deleted."""
+        self.pools.retire(function_arn)
+        self.concurrency.forget(account_id, region, function_arn)

@@ -1,0 +1,396 @@
+"""One execution environment: a sandboxed runtime process, its Runtime API, its log stream, and what it is doing.
+
+An environment runs one invocation at a time. Everything on the warm path is plain callbacks: the Runtime API tells the
+environment what the runtime did, the environment settles the invocation and tells its pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from alonzo.core.clock import Clock
+from alonzo.engine.credentials import RoleCredentials
+from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.log_lines import Lines, Report
+from alonzo.engine.log_output import Output
+from alonzo.engine.log_shipper import LogShipper, LogStream
+from alonzo.engine.metering import Meter
+from alonzo.engine.outcome import TOO_LARGE, UNHANDLED, Failure, exit_failure, timeout_failure
+from alonzo.engine.runtime_api import RuntimeApi, event_message
+from alonzo.engine.runtime_state import RuntimeState
+from alonzo.engine.tasks import Tasks
+from alonzo.sandbox.base import Environment as SandboxEnvironment
+
+#: Seconds between two readings of the memory peak while invocations follow each other: it only grows, and reading it
+#: costs more than the rest of REPORT.
+_PEAK_EVERY_S = 0.02
+_TAIL_BYTES = 4_096
+_MIB = 1 << 20
+
+
+class Phase(Enum):
+    INIT = "init"
+    IDLE = "idle"
+    BUSY = "busy"
+    DEAD = "dead"
+
+
+class Keeper(Protocol):
+    """Who is told what became of an environment: the pool of its function version."""
+
+    def environment_answered(self, environment: ExecutionEnvironment) -> None:
+        """The client has its answer; the runtime will soon ask for the next invocation."""
+
+    def environment_idle(self, environment: ExecutionEnvironment) -> None:
+        """It can take an invocation."""
+
+    def environment_gone(self, environment: ExecutionEnvironment) -> None:
+        """It ended, or must not be used again."""
+
+
+class Run:
+    """One invocation on its way. `future` is the client's answer; `release` gives the concurrency back, once."""
+
+    __slots__ = ("answered", "failure", "future", "init_ms", "invocation", "release", "spent_ms", "started", "tail")
+
+    def __init__(
+        self, invocation: Invocation, future: asyncio.Future[InvokeResult], release: Callable[[], None]
+    ) -> None:
+        self.invocation = invocation
+        self.future = future
+        self.release = release
+        self.init_ms: float | None = None
+        #: Milliseconds of the time-out used up before the runtime was ready (an initialisation run again).
+        self.spent_ms = 0.0
+        self.started = 0.0
+        self.failure: Failure | None = None
+        self.answered: InvokeResult | None = None
+        self.tail: list[str] | None = [] if invocation.log_tail else None
+
+    def settle(self, result: InvokeResult) -> None:
+        """Answer the client, if it is still there."""
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every environment of an engine shares."""
+
+    clock: Clock
+    tasks: Tasks
+    logs: LogShipper
+    meter: Meter
+
+
+class ExecutionEnvironment:
+    """See the module. Made by a host, used by one pool."""
+
+    def __init__(
+        self,
+        fv: FunctionVersion,
+        shared: Surroundings,
+        *,
+        stream: LogStream,
+        lines: Lines,
+        credentials: RoleCredentials,
+    ) -> None:
+        self.fv = fv
+        self.stream = stream
+        self.lines = lines
+        self.credentials = credentials
+        self.phase = Phase.INIT
+        self.keeper: Keeper | None = None
+        self.idle_since = 0.0
+        self.frozen = False
+        self.keep_tmp = True
+        #: Why the process ended by itself, if it did.
+        self.death: Failure | None = None
+        self.began = time.perf_counter()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        #: None: initialised. Otherwise why not.
+        self.initialised: asyncio.Future[Failure | None] = asyncio.get_running_loop().create_future()
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        self._state = RuntimeState(self)
+        self._api = RuntimeApi(self._state)
+        self._sandbox: SandboxEnvironment | None = None
+        self._stop_aws: Callable[[], Awaitable[None]] | None = None
+        self._output: Output | None = None
+        self._run: Run | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._peak_bytes = 0
+        self._peak_read = 0.0
+        self._moving: asyncio.Task[None] | None = None
+        self._released = False
+
+    @property
+    def usable(self) -> bool:
+        return self.phase is Phase.IDLE
+
+    @property
+    def id(self) -> str:
+        return self._sandbox.id if self._sandbox is not None else ""
+
+    async def attach(self, sandbox: SandboxEnvironment, stop_aws: Callable[[], Awaitable[None]]) -> None:
+        """The process has been started: serve its Runtime API, read its output, watch its end."""
+        self._sandbox = sandbox
+        self._stop_aws = stop_aws
+        self._output = Output(sandbox.output, sandbox.telemetry, self._log_output, self._log_full)
+        self.stream.resume = self._output.resume
+        await self._api.serve(sandbox.runtime_api)
+        self._shared.tasks.start(self._watch(sandbox))
+
+    # -- invoking -----------------------------------------------------------------------------------------------------
+
+    def run(self, run: Run) -> None:
+        """Give the runtime an invocation. Only an idle, thawed environment takes one."""
+        invocation = run.invocation
+        timeout_s = self.fv.timeout_s - run.spent_ms / 1000
+        self.phase = Phase.BUSY
+        self._run = run
+        run.started = time.perf_counter()
+        self._log(self.lines.start(invocation.request_id, self.fv.version))
+        self._timer = self._loop.call_later(timeout_s, self._timed_out)
+        self._state.dispatch(
+            invocation.request_id,
+            event_message(
+                request_id=invocation.request_id,
+                deadline_ms=int((self._shared.clock.now() + timeout_s) * 1000),
+                invoked_arn=invocation.invoked_arn,
+                trace_header=invocation.trace_header,
+                client_context=invocation.client_context,
+                payload=invocation.payload or b"{}",
+            ),
+        )
+
+    def fail_run(self, run: Run, failure: Failure) -> None:
+        """Settle an invocation that never reached the runtime: its initialisation failed within it."""
+        self._run = run
+        run.started = time.perf_counter()
+        self._log(self.lines.start(run.invocation.request_id, self.fv.version))
+        self._fail(failure)
+
+    # -- what the runtime did (runtime_state.Listener) ----------------------------------------------------------------
+
+    def runtime_ready(self) -> None:
+        if self.phase is Phase.INIT:
+            if not self.initialised.done():
+                self.initialised.set_result(None)
+            return
+        if self.phase is not Phase.BUSY or self._run is None:
+            return
+        self._finish()
+        self.phase = Phase.IDLE
+        if self.keeper is not None:
+            self.keeper.environment_idle(self)
+
+    def runtime_response(self, body: bytes) -> None:
+        self._answer(InvokeResult(body, self.fv.version))
+
+    def runtime_response_too_large(self) -> None:
+        self._answer(InvokeResult(TOO_LARGE.answer(""), self.fv.version, UNHANDLED), TOO_LARGE)
+
+    def runtime_error(self, error_type: str, body: bytes) -> None:
+        self._answer(InvokeResult(body, self.fv.version, UNHANDLED), Failure("error", error_type, payload=body))
+
+    def runtime_init_error(self, error_type: str, body: bytes) -> None:
+        if not self.initialised.done():
+            self.initialised.set_result(Failure("error", error_type, payload=body))
+
+    def _answer(self, result: InvokeResult, failure: Failure | None = None) -> None:
+        run = self._run
+        if run is None or run.answered is not None:
+            return
+        run.answered = result
+        run.failure = failure
+        if run.tail is None:
+            run.release()
+            run.settle(result)
+        if self.keeper is not None:
+            self.keeper.environment_answered(self)
+
+    # -- the end of an invocation -------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """END and REPORT, the bill, and the answer where it waits for the log's tail."""
+        run, self._run = self._run, None
+        assert run is not None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = time.perf_counter()
+        if self._output is not None:
+            self._output.drain()
+        duration_ms = (now - run.started) * 1000 + run.spent_ms
+        if run.failure is not None and run.failure.status == "timeout":
+            duration_ms = self.fv.timeout_s * 1000.0
+        report = Report(
+            run.invocation.request_id,
+            duration_ms,
+            run.init_ms,
+            self.fv.memory_mib,
+            -(-self._peak(now) // _MIB),
+            run.failure,
+        )
+        self._log(self.lines.end(report, self.fv.version), run)
+        self._shared.meter.record(self.fv, report)
+        run.release()
+        if run.answered is not None:
+            result = run.answered
+            if run.tail is not None:
+                tail = "".join(run.tail).encode()[-_TAIL_BYTES:]
+                result = InvokeResult(result.payload, result.executed_version, result.function_error, tail)
+            run.settle(result)
+
+    def _fail(self, failure: Failure) -> None:
+        """End the current invocation because the environment ends (or never came to life)."""
+        run = self._run
+        if run is None:
+            return
+        if self._output is not None:
+            self._output.drain()
+        request_id = run.invocation.request_id
+        self._log(self.lines.failed(request_id, failure, self._shared.clock.now()))
+        run.failure = failure
+        if run.answered is None:
+            run.answered = InvokeResult(failure.answer(request_id), self.fv.version, UNHANDLED)
+        self._finish()
+
+    def _timed_out(self) -> None:
+        self._timer = None
+        if self._run is None:
+            return
+        self._fail(timeout_failure(self.fv.timeout_s))
+        self.discard()
+
+    async def _watch(self, sandbox: SandboxEnvironment) -> None:
+        """Wait for the end of the process, by itself or by us."""
+        ended = await sandbox.wait()
+        if self.phase is Phase.DEAD:
+            return
+        failure = self.death = exit_failure(ended)
+        if self._output is not None:
+            self._output.drain()
+        if not self.initialised.done():
+            self.initialised.set_result(failure)
+            return  # whoever waits for the initialisation discards the environment
+        self._fail(failure)
+        self.discard()
+
+    # -- freezing and ending ------------------------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Apply the CPU share after initialisation; the environment is idle from now on."""
+        assert self._sandbox is not None
+        await self._sandbox.limit_cpu()
+        if self.phase is Phase.INIT:
+            self.phase = Phase.IDLE
+
+    def freeze(self) -> None:
+        """Stop the processes while nothing is asked of them."""
+        if self.phase is Phase.IDLE and not self.frozen and self._sandbox is not None:
+            self.frozen = True
+            self._moving = self._shared.tasks.start(self._stop_still(self._sandbox))
+
+    async def _stop_still(self, sandbox: SandboxEnvironment) -> None:
+        await sandbox.freeze()
+
+    async def thaw(self) -> None:
+        """Let them go on; also where the freezing is still under way."""
+        assert self._sandbox is not None
+        if self._moving is not None and not self._moving.done():
+            await asyncio.wait((self._moving,))
+        if self.frozen:
+            await self._sandbox.thaw()
+            self.frozen = False
+
+    def abandon(self, error: Exception) -> None:
+        """The server stops: the invocation under way, if any, fails with `error`."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.release()
+            run.fail(error)
+        self.discard(keep_tmp=False)
+
+    def discard(self, *, keep_tmp: bool = True) -> None:
+        """Never use it again: kill it in the background, and tell the pool."""
+        if self.phase is Phase.DEAD:
+            return
+        self.phase = Phase.DEAD
+        self.keep_tmp = keep_tmp
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.initialised.done():
+            self.initialised.cancel()
+        if self.keeper is not None:
+            self.keeper.environment_gone(self)
+        self._shared.tasks.start(self._end())
+
+    async def _end(self) -> None:
+        try:
+            if self._sandbox is not None:
+                await self._sandbox.kill()
+        finally:
+            if self._output is not None:
+                self._output.drain()
+                self._output.close()
+            self.stream.resume = None
+            self._api.close()
+            if self._stop_aws is not None:
+                await self._stop_aws()
+            if not self.ended.done():
+                self.ended.set_result(None)
+
+    async def release(self) -> None:
+        """Give everything back, /tmp included. Call it after `discard`, once no successor will take the /tmp."""
+        await asyncio.shield(self.ended)
+        if not self._released and self._sandbox is not None:
+            self._released = True
+            await self._sandbox.release()
+
+    # -- the log ------------------------------------------------------------------------------------------------------
+
+    def log_init_start(self, runtime_version: str, runtime_version_arn: str) -> None:
+        self._log(
+            self.lines.init_start(runtime_version, runtime_version_arn, function=self.fv.name, version=self.fv.version)
+        )
+
+    def log_init_report(self, init_ms: float, phase: str, failure: Failure) -> None:
+        self._log(self.lines.init_report(init_ms, phase, failure))
+
+    def _log(self, messages: list[str], run: Run | None = None) -> None:
+        run = run or self._run
+        for message in messages:
+            self._shared.logs.append(self.stream, None, message)
+            if run is not None and run.tail is not None:
+                run.tail.append(message)
+
+    def _log_output(self, at_ms: int | None, message: str) -> None:
+        self._shared.logs.append(self.stream, at_ms, message)
+        run = self._run
+        if run is not None and run.tail is not None:
+            tail = run.tail
+            tail.append(message if message.endswith("\n") else message + "\n")
+            if len(tail) > _TAIL_BYTES:
+                # Every message has at least one byte: older ones can no longer be in the tail.
+                del tail[: -_TAIL_BYTES // 2]
+
+    def _log_full(self) -> bool:
+        return self._shared.logs.full(self.stream)
+
+    def _peak(self, now: float) -> int:
+        if self._sandbox is not None and now - self._peak_read >= _PEAK_EVERY_S:
+            self._peak_read = now
+            self._peak_bytes = max(self._peak_bytes, self._sandbox.memory_peak())
+        return self._peak_bytes

@@ -1,0 +1,144 @@
+"""Where environments are made. The invoker asks a Host and never knows which machine it is.
+
+`LocalHost` is this machine. A cluster is another Host whose `start` answers an environment that lives elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from alonzo.core.errors import ServiceError
+from alonzo.core.ids import Ids
+from alonzo.dispatch import Parts
+from alonzo.engine.credentials import Credentials
+from alonzo.engine.environments import ExecutionEnvironment, Surroundings
+from alonzo.engine.function import FunctionVersion
+from alonzo.engine.log_lines import lines_of
+from alonzo.engine.log_shipper import LogStream
+from alonzo.engine.outcome import Failure, entrypoint_failure
+from alonzo.engine.variables import environment_variables
+from alonzo.runtimes.errors import CodeError, RuntimesError, RuntimeUnavailable
+from alonzo.runtimes.root import Packaged, Root
+from alonzo.sandbox.base import ExecError, Mount, Sandbox, SandboxError, Spec
+
+#: Serves AWS's endpoints on an environment's socket; what it answers stops that again.
+ServeAws = Callable[[socket.socket, FunctionVersion], Awaitable[Callable[[], Awaitable[None]]]]
+
+
+class RootSource(Protocol):
+    """`runtimes.root.Runtimes`."""
+
+    async def root(self, function: Packaged) -> Root: ...
+
+
+class Host(Protocol):
+    """Makes execution environments."""
+
+    async def start(self, fv: FunctionVersion, heir_of: ExecutionEnvironment | None = None) -> ExecutionEnvironment:
+        """A new environment whose process has been started; await its `initialised`.
+
+        `heir_of` is an ended environment of the same version whose /tmp and log stream go on here.
+        Raises ServiceError (the runtime is missing, the role cannot be assumed, no sandbox can be made).
+        """
+
+
+class LocalHost:
+    """This machine. At most twice as many environments as processors start at the same moment."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        shared: Surroundings,
+        *,
+        sandbox: Sandbox,
+        runtimes: RootSource,
+        serve_aws: ServeAws,
+        credentials: Credentials,
+    ) -> None:
+        self._ids: Ids = parts.ids
+        self._shared = shared
+        self._sandbox = sandbox
+        self._runtimes = runtimes
+        self._serve_aws = serve_aws
+        self._credentials = credentials
+        self._internet = parts.settings.internet != "off"
+        self._starting = asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1)))
+
+    async def start(self, fv: FunctionVersion, heir_of: ExecutionEnvironment | None = None) -> ExecutionEnvironment:
+        """See `Host.start`."""
+        root = await self._root(fv)
+        credentials = await self._credentials.of(fv)
+        if heir_of is not None:
+            stream = heir_of.stream
+        else:
+            day = datetime.fromtimestamp(self._shared.clock.now(), UTC).strftime("%Y/%m/%d")
+            group = fv.log_group or f"/aws/lambda/{fv.name}"
+            name = f"{day}/[{fv.version}]{self._ids.hex(32)}"
+            stream = LogStream(fv.account_id, fv.region, group, name, credentials.principal, fv.arn)
+        async with self._starting:
+            environment = ExecutionEnvironment(
+                fv,
+                self._shared,
+                stream=stream,
+                lines=lines_of(fv.log_format, fv.system_log_level),
+                credentials=credentials,
+            )
+            if heir_of is None:
+                environment.log_init_start(root.runtime_version, root.runtime_version_arn)
+            variables = environment_variables(fv, root.env, credentials, log_group=stream.group, log_stream=stream.name)
+            spec = Spec(
+                id=self._ids.hex(32),
+                argv=root.argv,
+                env=variables,
+                mounts=tuple(Mount(source, target) for source, target in root.mounts),
+                cwd=root.cwd,
+                memory_mib=fv.memory_mib,
+                tmp_mib=fv.tmp_mib,
+                internet=fv.internet and self._internet,
+                tmp_of=heir_of.id if heir_of is not None else "",
+            )
+            await self._spawn(environment, spec)
+            if environment.id:
+                await asyncio.wait((environment.initialised,), timeout=_START_SHARE_S)
+        return environment
+
+    async def _root(self, fv: FunctionVersion) -> Root:
+        try:
+            return await self._runtimes.root(fv)
+        except RuntimeUnavailable as error:
+            raise ServiceError("InvalidRuntimeException", str(error), status=502, fields={"Type": "User"}) from error
+        except CodeError as error:
+            raise ServiceError("InvalidZipFileException", error.message, status=502, fields={"Type": "User"}) from error
+        except RuntimesError as error:
+            raise ServiceError("ServiceException", str(error), status=500, fields={"Type": "Service"}) from error
+
+    async def _spawn(self, environment: ExecutionEnvironment, spec: Spec) -> None:
+        try:
+            sandbox = await self._sandbox.create(spec)
+        except ExecError as error:
+            environment.initialised.set_result(_entrypoint(error))
+            return
+        except SandboxError as error:
+            raise ServiceError("ServiceException", str(error), status=500, fields={"Type": "Service"}) from error
+        try:
+            stop_aws = await self._serve_aws(sandbox.aws, environment.fv)
+            await environment.attach(sandbox, stop_aws)
+        except BaseException:
+            await sandbox.kill()
+            await sandbox.release()
+            raise
+
+
+#: How long a starting environment counts as starting: a slow initialisation mostly waits and must not hold up others.
+_START_SHARE_S = 0.5
+
+
+def _entrypoint(error: ExecError) -> Failure:
+    why = "exec format error" if error.errno == errno.ENOEXEC else os.strerror(error.errno).lower()
+    return entrypoint_failure(error.path, why)

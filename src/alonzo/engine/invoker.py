@@ -1,0 +1,138 @@
+"""Runs one invocation: a place in the concurrency limits, an environment, the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from alonzo.core.errors import ServiceError
+from alonzo.engine.concurrency import Concurrency
+from alonzo.engine.environments import ExecutionEnvironment, Run, Surroundings
+from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.hosts import Host
+from alonzo.engine.outcome import Failure, exit_failure, timeout_failure
+from alonzo.engine.pools import Pools
+from alonzo.sandbox.base import Exit
+
+#: Initialisation gets ten seconds; after that it is run again within the invocation, on the function's own time-out.
+#: Source: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+INIT_LIMIT_S = 10.0
+_INIT_TIMEOUT = Failure("timeout", "")
+
+
+class Invoker:
+    """See the module."""
+
+    def __init__(self, pools: Pools, host: Host, concurrency: Concurrency, shared: Surroundings) -> None:
+        self._pools = pools
+        self._host = host
+        self._concurrency = concurrency
+        self._shared = shared
+        self.closing = False
+
+    async def invoke(self, fv: FunctionVersion, invocation: Invocation) -> InvokeResult:
+        """Run the function once and wait for its answer. Cancelling the caller does not stop the function.
+
+        Raises ServiceError: TooManyRequestsException (429; decided here and nowhere else), or why no environment can
+        be made. What the function itself did wrong is in the result (`function_error`).
+        """
+        if self.closing:
+            raise ServiceError("ServiceException", "The server is stopping.", status=503, fields={"Type": "Service"})
+        run = Run(invocation, asyncio.get_running_loop().create_future(), self._concurrency.acquire(fv))
+        environment = self._pools.take_nowait(fv)
+        if environment is not None and not environment.frozen:
+            environment.run(run)
+        else:
+            self._shared.tasks.start(self._run_later(fv, run, environment))
+        return await run.future
+
+    async def _run_later(self, fv: FunctionVersion, run: Run, environment: ExecutionEnvironment | None) -> None:
+        """The paths that wait: a frozen environment, one that is about to be free, a cold start."""
+        try:
+            while True:
+                if environment is None:
+                    environment = await self._pools.take_soon(fv)
+                if environment is None:
+                    await self._cold(fv, run)
+                    return
+                await environment.thaw()
+                if environment.usable:
+                    environment.run(run)
+                    return
+                environment = self._pools.take_nowait(fv)
+        except BaseException as error:
+            run.release()
+            run.fail(_as_service_error(error))
+            if not isinstance(error, ServiceError):
+                raise
+
+    async def _cold(self, fv: FunctionVersion, run: Run) -> None:
+        with self._pools.room(fv) as pool:
+            environment = await self._start(fv, pool.inherit())
+            try:
+                failure = await _initialised(environment, INIT_LIMIT_S, _INIT_TIMEOUT)
+                init_ms = (time.perf_counter() - environment.began) * 1000
+                if failure is None:
+                    run.init_ms = init_ms
+                else:
+                    environment.log_init_report(min(init_ms, INIT_LIMIT_S * 1000), "init", failure)
+                    environment.discard()
+                    environment, failure = await self._init_again(fv, run, environment)
+                if failure is None:
+                    await environment.ready()
+            except BaseException:
+                environment.discard(keep_tmp=False)
+                self._shared.tasks.start(environment.release())
+                raise
+            if failure is not None:
+                environment.fail_run(run, failure)
+                environment.discard()
+                pool.bequeath(environment)
+                return
+            pool.add(environment)
+            if environment.usable:
+                environment.run(run)
+            else:  # the process ended between its first `next` and now
+                environment.fail_run(run, environment.death or exit_failure(Exit(0, None)))
+
+    async def _init_again(
+        self, fv: FunctionVersion, run: Run, failed: ExecutionEnvironment
+    ) -> tuple[ExecutionEnvironment, Failure | None]:
+        """Initialisation within the invocation: what it takes counts against the function's own time-out."""
+        began = time.perf_counter()
+        environment = await self._start(fv, failed)
+        limit_s = float(fv.timeout_s)
+        try:
+            failure = await _initialised(environment, limit_s, timeout_failure(limit_s))
+        except BaseException:
+            environment.discard(keep_tmp=False)
+            self._shared.tasks.start(environment.release())
+            raise
+        run.spent_ms = (time.perf_counter() - began) * 1000
+        if failure is not None:
+            environment.log_init_report(min(run.spent_ms, limit_s * 1000), "invoke", failure)
+        return environment, failure
+
+    async def _start(self, fv: FunctionVersion, heir_of: ExecutionEnvironment | None) -> ExecutionEnvironment:
+        if heir_of is None:
+            return await self._host.start(fv)
+        await heir_of.ended
+        try:
+            return await self._host.start(fv, heir_of)
+        finally:
+            self._shared.tasks.start(heir_of.release())
+
+
+async def _initialised(environment: ExecutionEnvironment, limit_s: float, late: Failure) -> Failure | None:
+    """None once the runtime is ready; otherwise why it is not."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await asyncio.shield(environment.initialised)
+    except TimeoutError:
+        return late
+
+
+def _as_service_error(error: BaseException) -> BaseException:
+    if isinstance(error, asyncio.CancelledError):
+        return ServiceError("ServiceException", "The server is stopping.", status=503, fields={"Type": "Service"})
+    return error

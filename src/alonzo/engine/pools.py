@@ -1,0 +1,289 @@
+"""Environments that can be used again: one pool per function version and revision."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alonzo.core.clock import Clock
+from alonzo.engine.concurrency import throttled
+from alonzo.engine.environments import ExecutionEnvironment, Phase
+from alonzo.engine.function import FunctionVersion
+from alonzo.engine.tasks import Tasks
+
+#: How long a request waits for an environment that has answered already, before it has a new one made, in seconds.
+_SOON_S = 0.02
+#: An environment ends this long before its credentials do, beside its function's time-out.
+_CREDENTIALS_MARGIN_S = 300.0
+
+
+class Pool:
+    """The environments of one version. The most recently used one is taken first, so that the others can expire."""
+
+    def __init__(self, pools: Pools, fv: FunctionVersion) -> None:
+        self.fv = fv
+        self.idle: list[ExecutionEnvironment] = []
+        self.all: set[ExecutionEnvironment] = set()
+        self.starting = 0
+        self.retired = False
+        self._pools = pools
+        self._finishing: set[ExecutionEnvironment] = set()
+        self._waiters: deque[asyncio.Future[ExecutionEnvironment | None]] = deque()
+        self._heirlooms: list[ExecutionEnvironment] = []
+
+    # -- taking -------------------------------------------------------------------------------------------------------
+
+    def take_nowait(self) -> ExecutionEnvironment | None:
+        while self.idle:
+            environment = self.idle.pop()
+            environment.idle_since = math.inf  # the freezer must leave it alone
+            if self._fit(environment):
+                return environment
+            environment.discard(keep_tmp=False)
+        return None
+
+    async def take_soon(self) -> ExecutionEnvironment | None:
+        """An environment whose client has its answer and whose runtime is about to ask for more, if there is one."""
+        environment = self.take_nowait()
+        if environment is not None or len(self._finishing) <= len(self._waiters):
+            return environment
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[ExecutionEnvironment | None] = loop.create_future()
+        self._waiters.append(waiter)
+        timer = loop.call_later(_SOON_S, _give_up, waiter)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+
+    def _fit(self, environment: ExecutionEnvironment) -> bool:
+        now = self._pools.clock.now()
+        life = environment.credentials.expires_at - now
+        return environment.usable and life >= self.fv.timeout_s + _CREDENTIALS_MARGIN_S
+
+    # -- what environments tell (environments.Keeper) -----------------------------------------------------------------
+
+    def add(self, environment: ExecutionEnvironment) -> None:
+        """A new environment is ready; its first invocation follows at once."""
+        environment.keeper = self
+        self.all.add(environment)
+        self._pools.count += 1
+        if environment.phase is Phase.DEAD:
+            self.environment_gone(environment)
+
+    def environment_answered(self, environment: ExecutionEnvironment) -> None:
+        self._finishing.add(environment)
+
+    def environment_idle(self, environment: ExecutionEnvironment) -> None:
+        self._finishing.discard(environment)
+        if self.retired:
+            environment.discard(keep_tmp=False)
+            return
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(environment)
+                return
+        environment.idle_since = self._pools.clock.monotonic()
+        self.idle.append(environment)
+        self._pools.rested(environment)
+
+    def environment_gone(self, environment: ExecutionEnvironment) -> None:
+        self._finishing.discard(environment)
+        if environment in self.all:
+            self.all.discard(environment)
+            self._pools.count -= 1
+            if environment in self.idle:
+                self.idle.remove(environment)
+            self.bequeath(environment)
+            self._pools.left(self)
+
+    # -- /tmp of ended environments -----------------------------------------------------------------------------------
+
+    def bequeath(self, environment: ExecutionEnvironment) -> None:
+        """Keep an ended environment's /tmp for the next one (one at most), unless the version is retired."""
+        if not environment.id:
+            return
+        if self.retired or not environment.keep_tmp or self._heirlooms:
+            self._pools.tasks.start(environment.release())
+        else:
+            self._heirlooms.append(environment)
+            environment.idle_since = self._pools.clock.monotonic()
+            self._pools.noticed()
+
+    def inherit(self) -> ExecutionEnvironment | None:
+        return self._heirlooms.pop() if self._heirlooms else None
+
+    # -- ending -------------------------------------------------------------------------------------------------------
+
+    def retire(self) -> None:
+        """Let no environment take another invocation; the busy ones finish theirs."""
+        self.retired = True
+        for environment in tuple(self.idle):
+            environment.discard(keep_tmp=False)
+        self.idle.clear()
+        self.drop_heirlooms()
+
+    def drop_heirlooms(self, before: float | None = None) -> None:
+        """Give back the kept /tmp folders (those from before a monotonic time)."""
+        for environment in tuple(self._heirlooms):
+            if before is None or environment.idle_since <= before:
+                self._heirlooms.remove(environment)
+                self._pools.tasks.start(environment.release())
+
+    @property
+    def oldest(self) -> float:
+        """Since when the longest idle environment, or kept /tmp, has been waiting (monotonic; inf: there is none)."""
+        return min((environment.idle_since for environment in (*self.idle, *self._heirlooms)), default=math.inf)
+
+    @property
+    def empty(self) -> bool:
+        return not (self.all or self.starting or self._heirlooms or self._waiters)
+
+
+def _give_up(waiter: asyncio.Future[ExecutionEnvironment | None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class Pools:
+    """All pools, the bound on environments, freezing and expiry."""
+
+    def __init__(
+        self, clock: Clock, tasks: Tasks, *, max_environments: int, idle_timeout_s: float, freeze_after_ms: int
+    ) -> None:
+        self.clock = clock
+        self.tasks = tasks
+        self.count = 0
+        self._max = max_environments
+        self._idle_timeout_s = idle_timeout_s
+        self._freeze_after_s = freeze_after_ms / 1000
+        self._pools: dict[tuple[str, str], Pool] = {}
+        self._live: set[Pool] = set()
+        self._resting: deque[tuple[float, float, ExecutionEnvironment]] = deque()
+        self._freezer: asyncio.TimerHandle | None = None
+        self._some_idle = asyncio.Event()
+
+    def _pool(self, fv: FunctionVersion) -> Pool:
+        key = (fv.arn, fv.version)
+        pool = self._pools.get(key)
+        if pool is None or pool.fv.revision != fv.revision:
+            if pool is not None:
+                pool.retire()
+            pool = self._pools[key] = Pool(self, fv)
+            self._live.add(pool)
+        return pool
+
+    def take_nowait(self, fv: FunctionVersion) -> ExecutionEnvironment | None:
+        """An idle environment, or None. It may be frozen."""
+        return self._pool(fv).take_nowait()
+
+    async def take_soon(self, fv: FunctionVersion) -> ExecutionEnvironment | None:
+        """See `Pool.take_soon`."""
+        return await self._pool(fv).take_soon()
+
+    @contextmanager
+    def room(self, fv: FunctionVersion) -> Iterator[Pool]:
+        """Room to make one more environment. Raises ServiceError TooManyRequestsException where all are busy."""
+        if self.count >= self._max and not self._evict():
+            raise throttled("ConcurrentInvocationLimitExceeded")
+        pool = self._pool(fv)
+        pool.starting += 1
+        self.count += 1
+        try:
+            yield pool
+        finally:
+            pool.starting -= 1
+            self.count -= 1
+            self.left(pool)
+
+    def _evict(self) -> bool:
+        """End the environment that has been idle longest."""
+        idle = [pool.idle[0] for pool in self._live if pool.idle]
+        if not idle:
+            return False
+        min(idle, key=_idle_since).discard(keep_tmp=False)
+        return True
+
+    def left(self, pool: Pool) -> None:
+        """Forget a pool that holds nothing any more."""
+        if pool.empty:
+            self._live.discard(pool)
+            key = (pool.fv.arn, pool.fv.version)
+            if self._pools.get(key) is pool:
+                del self._pools[key]
+
+    def retire(self, function_arn: str, version: str = "") -> None:
+        """A function (or one version of it) was changed or deleted."""
+        for pool in tuple(self._live):
+            if pool.fv.arn == function_arn and version in ("", pool.fv.version):
+                pool.retire()
+                self.left(pool)
+
+    # -- freezing -----------------------------------------------------------------------------------------------------
+
+    def rested(self, environment: ExecutionEnvironment) -> None:
+        """An environment has become idle."""
+        loop = asyncio.get_running_loop()
+        self._resting.append((loop.time() + self._freeze_after_s, environment.idle_since, environment))
+        if self._freezer is None:
+            self._freezer = loop.call_later(self._freeze_after_s, self._freeze)
+        if not self._some_idle.is_set():
+            self._some_idle.set()
+
+    def noticed(self) -> None:
+        """There is something that can expire."""
+        self._some_idle.set()
+
+    def _freeze(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time() + 0.001
+        resting = self._resting
+        while resting and resting[0][0] <= now:
+            _, since, environment = resting.popleft()
+            if environment.idle_since == since:  # it has not been used meanwhile
+                environment.freeze()
+        self._freezer = loop.call_at(resting[0][0], self._freeze) if resting else None
+
+    # -- expiry -------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """End what has been idle too long, until cancelled."""
+        while True:
+            oldest = min((pool.oldest for pool in self._live), default=math.inf)
+            if oldest == math.inf:
+                self._some_idle.clear()
+                await self._some_idle.wait()
+                continue
+            wait_s = oldest + self._idle_timeout_s - self.clock.monotonic()
+            if wait_s > 0:
+                await self.clock.sleep(wait_s)
+            self.expire()
+
+    def expire(self) -> None:
+        """End every environment, and every kept /tmp, that has been idle for the time-out."""
+        before = self.clock.monotonic() - self._idle_timeout_s
+        for pool in tuple(self._live):
+            for environment in tuple(pool.idle):
+                if environment.idle_since <= before:
+                    environment.discard(keep_tmp=False)
+            pool.drop_heirlooms(before)
+            self.left(pool)
+
+    def close(self, error: Exception) -> None:
+        """End every environment now; invocations under way fail with `error`."""
+        if self._freezer is not None:
+            self._freezer.cancel()
+            self._freezer = None
+        for pool in tuple(self._live):
+            pool.retire()
+            for environment in tuple(pool.all):
+                environment.abandon(error)
+            self.left(pool)
+
+
+def _idle_since(environment: ExecutionEnvironment) -> float:
+    return environment.idle_since

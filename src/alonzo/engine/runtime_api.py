@@ -1,0 +1,347 @@
+"""The Runtime API (2018-06-01): HTTP between a runtime process and the server, on the environment's own socket.
+
+Written on httptools and asyncio's Protocol because it lies on the path of every invocation: one parse and one write per
+message, no task. The process at the other end is hostile: sizes, connections and unread answers are bounded.
+Source: execution-environment contract §1; https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, cast
+
+import httptools
+import orjson
+
+from alonzo.engine.runtime_state import MAX_RESPONSE, RequestIdError, RuntimeState, State, TransitionError
+
+_MAX_CONNECTIONS = 64
+_MAX_URL = 8_192
+#: AWS's clients send an X-Ray cause of up to 1 MB in a header.
+_MAX_HEADERS = 1_500_000
+_PREFIX = b"/2018-06-01/runtime/"
+_INVOCATION = b"/2018-06-01/runtime/invocation/"
+
+
+def _message(status: str, body: bytes, content_type: str = "application/json") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def _error(status: str, error_type: str, message: str) -> bytes:
+    return _message(status, orjson.dumps({"errorMessage": message, "errorType": error_type}) + b"\n")
+
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_ACCEPTED = _message("202 Accepted", b'{"status":"OK"}\n')
+_PONG = _message("200 OK", b"pong", "text/plain; charset=utf-8")
+_NOT_FOUND = _message("404 Not Found", b"404 page not found\n", "text/plain; charset=utf-8")
+_WRONG_METHOD = _message("405 Method Not Allowed", b"")
+_HEADERS_TOO_LARGE = _message("431 Request Header Fields Too Large", b"", "text/plain")
+_WRONG_ID = _error("400 Bad Request", "InvalidRequestID", "Invalid request ID")
+_WRONG_MODE = _error("400 Bad Request", "InvalidFunctionResponseMode", "Invalid function response mode")
+_TOO_LARGE = _error(
+    "413 Request Entity Too Large",
+    "RequestEntityTooLarge",
+    f"Exceeded maximum allowed payload size ({MAX_RESPONSE} bytes).",
+)
+
+
+def _not_supported(kind: str) -> bytes:
+    return _error("202 Accepted", f"{kind}.NotSupported", f"{kind} API is not supported")
+
+
+_TELEMETRY = _not_supported("Telemetry")
+_LOGS = _not_supported("Logs")
+
+
+def event_message(
+    *,
+    request_id: str,
+    deadline_ms: int,
+    invoked_arn: str,
+    trace_header: str,
+    client_context: str,
+    payload: bytes,
+) -> bytes:
+    """The whole HTTP response that hands an invocation to a runtime. Empty headers are left out, as AWS does."""
+    head = (
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        f"Lambda-Runtime-Aws-Request-Id: {request_id}\r\n"
+        f"Lambda-Runtime-Deadline-Ms: {deadline_ms}\r\n"
+        f"Lambda-Runtime-Invoked-Function-Arn: {invoked_arn}\r\n"
+    )
+    if trace_header:
+        head += f"Lambda-Runtime-Trace-Id: {_clean(trace_header)}\r\n"
+    if client_context:
+        head += f"Lambda-Runtime-Client-Context: {_clean(client_context)}\r\n"
+    return f"{head}Content-Length: {len(payload)}\r\n\r\n".encode() + payload
+
+
+def _clean(value: str) -> str:
+    """A header value without line ends: what a caller sent must not become another header."""
+    return value if value.isprintable() else "".join(c for c in value if c.isprintable())
+
+
+class _Connection(asyncio.Protocol):
+    """One connection of a runtime. Requests come one after another; a pipelined one ends the connection."""
+
+    __slots__ = (
+        "_answered",
+        "_body",
+        "_header_size",
+        "_headers",
+        "_mode",
+        "_parser",
+        "_server",
+        "_size",
+        "_state",
+        "_transport",
+        "_url",
+        "_waiting",
+    )
+
+    def __init__(self, server: RuntimeApi) -> None:
+        self._server = server
+        self._state = server.state
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._waiting = False
+        self._answered = False
+        self._parser: Any = None
+
+    # -- the transport's side -----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if not self._server.admit(self):
+            self._transport.abort()
+            return
+        self._parser = httptools.HttpRequestParser(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        if self._waiting:
+            self._state.forget(self.deliver)
+        self._parser = None
+
+    def data_received(self, data: bytes) -> None:
+        self._answered = False
+        if self._parser is None:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._transport.abort()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        # An answer is not read: take no further request until it is, or unread events pile up in memory.
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        self._transport.abort()
+
+    # -- the parser's side --------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._waiting or self._answered:
+            self._transport.abort()  # pipelined: no runtime client does that
+            raise httptools.HttpParserError("pipelined request")
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._header_size = 0
+        self._body: list[bytes] = []
+        self._size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        if len(self._url) > _MAX_URL:
+            self._refuse(_HEADERS_TOO_LARGE)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_size += len(name) + len(value) + 4
+        if self._header_size > _MAX_HEADERS or len(self._headers) >= 128:
+            self._refuse(_HEADERS_TOO_LARGE)
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._header_size and self._header(b"expect").lower() == b"100-continue":
+            self._transport.write(_CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        # What is over the limit is read and forgotten: closing early would lose the 413 that the client should see.
+        self._size += len(body)
+        if self._size <= MAX_RESPONSE:
+            self._body.append(body)
+        elif self._body:
+            self._body = []
+
+    def on_message_complete(self) -> None:
+        method = self._parser.get_method()
+        url = self._url
+        fixed = _ROUTES.get(url)
+        if fixed is not None:
+            wanted, handle = fixed
+            if method == wanted:
+                handle(self)
+            else:
+                self._answer(_WRONG_METHOD)
+            return
+        if url.startswith(_INVOCATION):
+            request_id, _, action = url[len(_INVOCATION) :].partition(b"/")
+            found = _INVOCATION_ROUTES.get(action)
+            if found is not None:
+                if method == b"POST":
+                    found(self, request_id.decode("latin-1"))
+                else:
+                    self._answer(_WRONG_METHOD)
+                return
+        self._answer(_NOT_FOUND)
+
+    def _refuse(self, message: bytes) -> None:
+        self._transport.write(message)
+        self._transport.close()
+        raise httptools.HttpParserError("refused")
+
+    def _header(self, wanted: bytes) -> bytes:
+        for name, value in self._headers:
+            if name.lower() == wanted:
+                return value
+        return b""
+
+    def _take_body(self) -> bytes:
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
+        return body
+
+    def _answer(self, message: bytes) -> None:
+        self._answered = True
+        self._transport.write(message)
+        if not self._parser.should_keep_alive():
+            self._transport.close()
+
+    def _forbid(self, error: TransitionError) -> None:
+        self._answer(_error("403 Forbidden", "InvalidStateTransition", str(error)))
+
+    # -- the routes ---------------------------------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        self._answer(_PONG)
+
+    def telemetry(self) -> None:
+        self._answer(_TELEMETRY)
+
+    def logs(self) -> None:
+        self._answer(_LOGS)
+
+    def next(self) -> None:
+        self._waiting = True
+        try:
+            self._state.next(self.deliver)
+        except TransitionError as error:
+            self._waiting = False
+            self._forbid(error)
+
+    def deliver(self, message: bytes) -> None:
+        """The response to `next`."""
+        self._waiting = False
+        self._answer(message)
+
+    def response(self, request_id: str) -> None:
+        state = self._state
+        try:
+            state.check(request_id, State.RESPONSE)
+            mode = self._header(b"lambda-runtime-function-response-mode")
+            if mode and mode.lower() != b"streaming":
+                self._answer(_WRONG_MODE)
+            elif self._size > MAX_RESPONSE:
+                # The answer goes first: the environment may be free for another event within the call.
+                self._answer(_TOO_LARGE)
+                state.response_too_large(request_id)
+            else:
+                self._answer(_ACCEPTED)
+                state.response(request_id, self._take_body())
+        except RequestIdError:
+            self._answer(_WRONG_ID)
+        except TransitionError as error:
+            self._forbid(error)
+
+    def error(self, request_id: str) -> None:
+        try:
+            self._state.check(request_id, State.ERROR_RESPONSE)
+        except RequestIdError:
+            self._answer(_WRONG_ID)
+        except TransitionError as error:
+            self._forbid(error)
+        else:
+            if self._size > MAX_RESPONSE:
+                self._answer(_TOO_LARGE)
+                self._state.response_too_large(request_id)
+                return
+            self._answer(_ACCEPTED)
+            self._state.error(request_id, self._error_type(), self._take_body())
+
+    def init_error(self) -> None:
+        if self._size > MAX_RESPONSE:
+            self._answer(_TOO_LARGE)
+            return
+        try:
+            self._state.init_error(self._error_type(), self._take_body())
+        except TransitionError as error:
+            self._forbid(error)
+        else:
+            self._answer(_ACCEPTED)
+
+    def _error_type(self) -> str:
+        return self._header(b"lambda-runtime-function-error-type").decode("latin-1")
+
+
+#: The whole API. Extensions, telemetry subscriptions and restore go here when they come.
+_ROUTES: dict[bytes, tuple[bytes, Callable[[_Connection], None]]] = {
+    b"/2018-06-01/ping": (b"GET", _Connection.ping),
+    _INVOCATION + b"next": (b"GET", _Connection.next),
+    _PREFIX + b"init/error": (b"POST", _Connection.init_error),
+    b"/2022-07-01/telemetry": (b"PUT", _Connection.telemetry),
+    b"/2020-08-15/logs": (b"PUT", _Connection.logs),
+}
+_INVOCATION_ROUTES: dict[bytes, Callable[[_Connection, str], None]] = {
+    b"response": _Connection.response,
+    b"error": _Connection.error,
+}
+
+
+class RuntimeApi:
+    """The Runtime API of one environment: accepts on its socket until closed."""
+
+    def __init__(self, state: RuntimeState) -> None:
+        self.state = state
+        self.connections: set[_Connection] = set()
+        self._server: asyncio.AbstractServer | None = None
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Start accepting; the socket is this server's from now on."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), sock=listener, backlog=_MAX_CONNECTIONS)
+
+    def admit(self, connection: _Connection) -> bool:
+        """Whether one more connection is allowed."""
+        if self._server is None or len(self.connections) >= _MAX_CONNECTIONS:
+            return False
+        self.connections.add(connection)
+        return True
+
+    def close(self) -> None:
+        """Stop accepting and drop every connection."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for connection in tuple(self.connections):
+            connection.close()
