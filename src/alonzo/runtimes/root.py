@@ -24,6 +24,15 @@ USER_MAY_REPLACE = frozenset(
 _KEPT = 4096
 
 
+class Parts(Protocol):
+    """What runtimes are built from; `dispatch.Parts` has it."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def blobs(self) -> Blobs: ...
+
+
 class PackageRef(Protocol):
     """A package in the blob store; `engine.function.CodeRef` is one."""
 
@@ -93,20 +102,21 @@ def runtime_variables(runtime: ManagedRuntime, handler: str) -> dict[str, str]:
 
 
 class Runtimes:
-    """Makes roots. `code_dir` is where packages are unpacked; by default a folder of the data folder."""
+    """Makes roots. `code_dir` is where packages are unpacked; by default a folder of the data folder.
 
-    def __init__(self, settings: Settings, blobs: Blobs, *, code_dir: Path | None = None) -> None:
+    Raises OSError if that folder cannot be made; cleans up what an earlier run left in it.
+    """
+
+    def __init__(self, parts: Parts, *, code_dir: Path | None = None) -> None:
+        settings = parts.settings
         root = settings.runtimes_dir.expanduser()
         folders = [Path(folder).expanduser() for folder in settings.interpreters.split(":") if folder]
         self._interpreters = Interpreters(folders, root / "interpreters.json")
         self._preparer = Preparer(root, self._interpreters, offline=settings.offline)
-        self._blobs = blobs
+        self._blobs = parts.blobs
         self._code = CodeCache(code_dir or settings.data_dir.expanduser() / "code")
         self._prepared: dict[str, Prepared] = {}
         self._roots: OrderedDict[object, Root] = OrderedDict()
-
-    def open(self) -> None:
-        """Make the folder of unpacked packages, and clean up what an earlier run left in it."""
         self._code.open()
 
     async def install(self, runtime: str, progress: Callable[[str], None] | None = None) -> Prepared:
