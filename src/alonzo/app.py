@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -19,11 +19,11 @@ from alonzo.core.ids import Ids
 from alonzo.dispatch import Dispatcher, Parts, Service
 from alonzo.engine import Engine
 from alonzo.engine.function import FunctionVersion
-from alonzo.gateway.cors import Cors
+from alonzo.gateway.cors import BucketCors, Cors
 from alonzo.gateway.edge import Edge
 from alonzo.gateway.server import Extras, Gateway
 from alonzo.runtimes import Runtimes
-from alonzo.sandbox import make_sandbox
+from alonzo.sandbox.choose import make_sandbox
 from alonzo.services import alonzo as alonzo_service
 from alonzo.services import iam, lambda_, logs, s3, sts
 from alonzo.storage import Blobs, Database
@@ -85,20 +85,20 @@ class App:
         self.credentials = tokens.credentials
         self.runtimes = Runtimes(parts)
         self.engine = Engine(parts, sandbox=self.sandbox, runtimes=self.runtimes, serve_aws=self._serve_aws)
-        functions = lambda_.build(parts, self.engine)
+        functions = lambda_.build(parts, self.engine, self.runtimes)
         objects = s3.build(parts, self.engine.queue)
         self.services: list[Service] = [
             identities.service,
             tokens.service,
             logs.build(parts),
             functions.service,
-            objects.service,
+            objects,
             alonzo_service.build(parts, self.engine, self.sandbox, self.runtimes),
         ]
         parts.dispatcher.use(identities.authorizer)
         for service in self.services:
             parts.dispatcher.add(service)
-        cors = Cors([o.strip() for o in settings.cors_origins.split(",") if o.strip()], objects.cors)
+        cors = Cors([o.strip() for o in settings.cors_origins.split(",") if o.strip()], _bucket_cors(objects))
         extras = Extras(self._health, functions.code_link)
         self.edge = Edge(Gateway(parts, self.credentials, cors, extras).handle)
         self._inside = Edge(Gateway(parts, self.credentials, cors, extras, inside=True).handle)
@@ -111,7 +111,7 @@ class App:
         self._stack.push_async_callback(self._inside.close)
         self._stack.push_async_callback(self.engine.stop)
 
-    async def _serve_aws(self, listener: socket.socket, _function: FunctionVersion) -> Callable[[], object]:
+    async def _serve_aws(self, listener: socket.socket, _function: FunctionVersion) -> Callable[[], Awaitable[None]]:
         return await self._inside.serve(listener)
 
     # -- running ------------------------------------------------------------------------------------------------------
@@ -159,9 +159,7 @@ class App:
 
     def ready_line(self) -> str:
         where = "memory" if self.folder.ephemeral else str(self.folder.path)
-        return (
-            f"Alonzo {__version__} is ready at {self.endpoint} · data in {where} · isolation: {self.sandbox.summary}"
-        )
+        return f"Alonzo {__version__} is ready at {self.endpoint} · data in {where} · isolation: {self.sandbox.summary}"
 
     def _health(self) -> Mapping[str, object]:
         return {
@@ -172,6 +170,17 @@ class App:
                 name: len(service.handlers) for name, service in sorted(self.parts.dispatcher.services.items())
             },
         }
+
+
+def _bucket_cors(objects: s3.S3Service) -> BucketCors:
+    """A bucket's CORS rules, applied."""
+
+    async def apply(bucket: str, origin: str, method: str, asked: Sequence[str]) -> list[tuple[str, str]] | None:
+        rules = objects.cors_rules(bucket)
+        found = s3.cors_headers(rules, origin, method, asked) if rules else None
+        return None if found is None else list(found.items())
+
+    return apply
 
 
 def _listen(settings: Settings) -> socket.socket:

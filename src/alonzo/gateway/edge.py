@@ -132,12 +132,7 @@ class Edge:
 
     async def serve(self, listener: socket.socket) -> Callable[[], Awaitable[None]]:
         """Start accepting on a bound or listening socket; the returned function stops that and closes the socket."""
-        factory = partial(
-            self._config.http_protocol_class,  # type: ignore[arg-type]
-            config=self._config,
-            server_state=self._state,
-            app_state={},
-        )
+        factory = partial(_BoundedProtocol, config=self._config, server_state=self._state, app_state={})
         server = await asyncio.get_running_loop().create_server(factory, sock=listener, backlog=2048)
         self._servers.add(server)
 
@@ -160,7 +155,7 @@ class Edge:
         for task in list(self._state.tasks):
             task.cancel()
         for connection in list(self._state.connections):
-            connection.transport.abort()  # type: ignore[union-attr]
+            connection.transport.abort()
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]])

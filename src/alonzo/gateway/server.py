@@ -105,11 +105,11 @@ class Gateway:
         except ServiceError as error:
             return serialize_error(model, operation, error, request_id=request_id, protocol=protocol)
         except BodyTooLarge:
-            error = ServiceError("RequestEntityTooLarge", "Request must be smaller than 70167211 bytes.", status=413)
-            return serialize_error(model, operation, error, request_id=request_id, protocol=protocol)
-        except DiskFull as error:
-            log.error("request_id=%s disk full: %s", request_id, error)
-            full = ServiceError("InternalError", str(error), status=507)
+            large = ServiceError("RequestEntityTooLarge", "Request must be smaller than 70167211 bytes.", status=413)
+            return serialize_error(model, operation, large, request_id=request_id, protocol=protocol)
+        except DiskFull as no_space:
+            log.error("request_id=%s disk full: %s", request_id, no_space)
+            full = ServiceError("InternalError", str(no_space), status=507)
             return serialize_error(model, operation, full, request_id=request_id, protocol=protocol)
         except Exception:
             log.exception("request_id=%s service=%s operation=%s failed", request_id, found.service, operation)
@@ -148,8 +148,8 @@ class Gateway:
         if request.method not in ("GET", "HEAD"):
             return _plain(405, "Only GET is answered here.\n")
         if path == "health":
-            body = orjson.dumps({"version": __version__, **self._extras.health()}, option=orjson.OPT_INDENT_2)
-            return Response(200, [("content-type", "application/json")], body + b"\n")
+            state = orjson.dumps({"version": __version__, **self._extras.health()}, option=orjson.OPT_INDENT_2)
+            return Response(200, [("content-type", "application/json")], state + b"\n")
         if path.startswith("code/"):
             archive = await self._extras.code_link(path.removeprefix("code/"))
             if archive is not None:

@@ -133,5 +133,9 @@ class Sandbox(Protocol):
     async def create(self, spec: Spec) -> Environment:
         """Make an environment and start its process. Raises SandboxError."""
 
+    @property
+    def summary(self) -> str:
+        """The isolation in force in a few words, as `namespaces, cgroup v1`: the ready line shows it."""
+
     def enforcements(self) -> Sequence[Enforcement]:
         """What this backend enforces on this machine."""

@@ -1,6 +1,7 @@
 """What survives: the database (one writer, readers) and blobs."""
 
-from alonzo.storage.blobs import BlobRef, Blobs, BlobWriter, DiskFull
-from alonzo.storage.database import Database, StorageError, metadata
+from alonzo.storage.blobs import BlobRef, Blobs, BlobWriter
+from alonzo.storage.database import Database, metadata
+from alonzo.storage.errors import DiskFull, StorageError
 
 __all__ = ["BlobRef", "BlobWriter", "Blobs", "Database", "DiskFull", "StorageError", "metadata"]
