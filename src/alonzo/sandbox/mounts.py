@@ -1,0 +1,219 @@
+"""What a function sees of files: a template root that the host builds once, and what each environment adds to it.
+
+The template is a small tmpfs with the machine's read-only system in it (/usr, /lib*, /bin, /sbin), a generated /etc, a
+minimal /dev and empty folders. An environment's child, in its own copy of the mounts, adds /proc, /tmp and the Spec's
+mounts, makes the template read-only and pivots into it. There is no /dev/shm, as on AWS, where POSIX shared memory and
+named semaphores fail; memory can be shared through memfd_create or a file in /tmp.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+from alonzo.sandbox import syscalls
+from alonzo.sandbox.syscalls import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    bind,
+    mount,
+    restrict_mount,
+)
+
+USER = "sbx_user1051"
+#: The customary uid and gid of functions, which they have where every environment can have a user namespace's mapping.
+USER_ID = 993
+
+_READ_ONLY = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+_SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_EMPTY = ("home", "media", "mnt", "opt", "root", "run", "srv", "sys", "proc", "tmp", "dev", "etc")
+_VAR = ("task", "runtime", "lang", "tmp", "lib", "log")
+_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+_ETC_FILES = ("ld.so.cache", "ld.so.conf", "localtime", "mime.types", "protocols", "services", "os-release")
+_ETC_FOLDERS = ("alternatives", "ssl/certs", "pki/tls/certs", "pki/ca-trust", "pki/java", "crypto-policies", "fonts")
+_ETC_JAVA = "java-"
+_HIDDEN = ("kcore", "keys", "key-users", "sysrq-trigger", "timer_list", "sched_debug", "kallsyms", "kpagecount",
+           "kpageflags", "kpagecgroup", "latency_stats", "config.gz", "vmallocinfo", "slabinfo", "kmsg")  # fmt: skip
+_HIDDEN_FOLDERS = ("acpi", "scsi", "asound")
+_FIXED_FOLDERS = ("sys", "bus", "fs", "irq", "tty", "driver", "dynamic_debug")
+#: Where a Spec may not put a mount: it would hide what the sandbox itself puts there.
+_RESERVED = ("proc", "dev", "tmp", "etc", *_SYSTEM)
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def passwd(uid: int, gid: int) -> tuple[str, str]:
+    """The texts of /etc/passwd and /etc/group of an environment that runs as `uid` and `gid`."""
+    users = f"root:x:0:0:root:/root:/sbin/nologin\n{USER}:x:{uid}:{gid}::/home/{USER}:/sbin/nologin\n"
+    groups = f"root:x:0:\n{USER}:x:{gid}:\nnobody:x:65534:\n"
+    return f"{users}nobody:x:65534:65534:nobody:/:/sbin/nologin\n", groups
+
+
+def _copy(source: str, target: str) -> None:
+    with contextlib.suppress(OSError):  # absent here, or not for us to read: then it is absent inside too
+        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH120
+            out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            try:
+                while chunk := os.read(descriptor, 1 << 16):
+                    os.write(out, chunk)
+            finally:
+                os.close(out)
+        finally:
+            os.close(descriptor)
+
+
+def _isdir(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+class Root:
+    """The template, at `path` in the host's mount namespace."""
+
+    def __init__(self, path: str, *, rootless: bool) -> None:
+        self.path = path
+        self._known: set[tuple[str, bool]] = set()
+        options = "mode=755,size=16m,nr_inodes=16k"
+        mount("alonzo", path, "tmpfs", MS_NOSUID | (MS_NODEV if rootless else 0), options)
+        for name in _EMPTY:
+            os.mkdir(f"{path}/{name}", 0o755)
+        os.mkdir(f"{path}/var")
+        for name in _VAR:
+            os.mkdir(f"{path}/var/{name}", 0o755)
+        self._system()
+        self._etc(rootless)
+        self._devices(rootless)
+        self.hidden = [name for name in _HIDDEN if os.path.exists(f"/proc/{name}")]  # noqa: PTH110
+        self.hidden_folders = [name for name in _HIDDEN_FOLDERS if _isdir(f"/proc/{name}")]
+        self.fixed_folders = [name for name in _FIXED_FOLDERS if _isdir(f"/proc/{name}")]
+
+    def _system(self) -> None:
+        for name in _SYSTEM:
+            source, target = f"/{name}", f"{self.path}/{name}"
+            if os.path.islink(source):  # noqa: PTH114
+                os.symlink(os.readlink(source), target)  # noqa: PTH115
+            elif _isdir(source):
+                os.mkdir(target)
+                bind(source, target, _READ_ONLY)
+
+    def _etc(self, rootless: bool) -> None:
+        etc = f"{self.path}/etc"
+        users, groups = passwd(USER_ID, USER_ID)
+        _write(f"{etc}/passwd", users)
+        _write(f"{etc}/group", groups)
+        _write(f"{etc}/hosts", "127.0.0.1 localhost\n::1 localhost\n169.254.100.1 sandbox.localdomain sandbox\n")
+        _write(f"{etc}/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n")
+        _write(f"{etc}/host.conf", "multi on\n")
+        _write(f"{etc}/resolv.conf", "")
+        for name in _ETC_FILES:
+            _copy(f"/etc/{name}", f"{etc}/{name}")
+        _copy("/etc/ssl/openssl.cnf", f"{etc}/ssl/openssl.cnf")
+        java = [entry.name for entry in os.scandir("/etc") if entry.name.startswith(_ETC_JAVA)]
+        for name in (*_ETC_FOLDERS, *java):
+            if _isdir(f"/etc/{name}"):
+                os.makedirs(f"{etc}/{name}", exist_ok=True)
+                with contextlib.suppress(OSError):
+                    bind(f"/etc/{name}", f"{etc}/{name}", _READ_ONLY)
+
+    def _devices(self, rootless: bool) -> None:
+        umask = os.umask(0)
+        try:
+            for name, (major, minor) in _DEVICES.items():
+                node = f"{self.path}/dev/{name}"
+                if rootless:
+                    _write(node, "")
+                    bind(f"/dev/{name}", node, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+                else:
+                    os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+        finally:
+            os.umask(umask)
+        for name, target in _LINKS.items():
+            os.symlink(target, f"{self.path}/dev/{name}")
+
+    def prepare(self, mounts: list[tuple[str, str]]) -> None:
+        """Make the mount points of (source, target) pairs; ValueError says which is not allowed.
+
+        They stay in the template, empty: which targets other functions use is no secret, and there are few.
+        """
+        for source, target in mounts:
+            parts = target.split("/")
+            if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") for part in parts[1:]):
+                raise ValueError(f"the mount target {target!r} is not an absolute path in its shortest form")
+            if parts[1] in _RESERVED or target == "/var":
+                raise ValueError(f"nothing can be mounted at {target!r}: the sandbox has its own files there")
+            is_folder = _isdir(source)
+            if (target, is_folder) in self._known:
+                continue
+            if any(target.startswith(other + "/") for _, other in mounts):
+                continue  # lies in another mount, whose source must have it
+            self._make_point(target, is_folder)
+            self._known.add((target, is_folder))
+
+    def _make_point(self, target: str, is_folder: bool) -> None:
+        point = f"{self.path}{target}"
+        os.makedirs(point if is_folder else point.rpartition("/")[0], exist_ok=True)
+        if not is_folder:
+            if _isdir(point):
+                raise ValueError(f"{target!r} was a folder before and cannot be a file now")
+            _write(point, "")
+
+
+class View:
+    """What one environment adds: `mounts` are (source, target) pairs, `files` go over those of the template."""
+
+    __slots__ = ("files", "mounts", "tmp", "tmp_path")
+
+    def __init__(self, mounts: list[tuple[str, str]], files: list[tuple[str, str]], tmp: int, tmp_path: str) -> None:
+        self.mounts = sorted(mounts, key=lambda pair: pair[1].count("/"))
+        self.files = files
+        self.tmp = tmp
+        self.tmp_path = tmp_path
+
+
+def enter(root: Root, view: View) -> None:
+    """In the child, which has its own mount and pid namespaces and all capabilities: make the view and pivot into it."""
+    path = root.path
+    if view.tmp >= 0:
+        syscalls.attach_mount(view.tmp, f"{path}/tmp")
+    else:
+        bind(view.tmp_path, f"{path}/tmp", 0)
+    for source, target in view.mounts:
+        bind(source, f"{path}{target}", _READ_ONLY)
+    for source, target in view.files:
+        bind(source, f"{path}{target}", _READ_ONLY, recursive=False)
+    mount("proc", f"{path}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    _mask(root)
+    restrict_mount(path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, recursive=False)
+    os.chdir(path)
+    # Both arguments the same: the old root lands on top of the new one, and is taken away from there.
+    syscalls.pivot_root(".", ".")
+    syscalls.umount(".")
+    os.chdir("/")
+
+
+def _mask(root: Root) -> None:
+    """Most of these only root may read or write anyway; the masks hold even if that should fail."""
+    proc = f"{root.path}/proc"
+    for name in root.hidden:
+        mount(f"{root.path}/dev/null", f"{proc}/{name}", None, syscalls.MS_BIND)
+    for name in root.hidden_folders:
+        bind(f"{root.path}/srv", f"{proc}/{name}", MOUNT_ATTR_RDONLY)
+    for name in root.fixed_folders:
+        bind(f"{proc}/{name}", f"{proc}/{name}", MOUNT_ATTR_RDONLY)
