@@ -93,3 +93,7 @@ class Engine:
         """A function was deleted."""
         self.pools.retire(function_arn)
         self.concurrency.forget(account_id, region, function_arn)
+
+    def code_in_use(self) -> set[str]:
+        """SHA-256 of every package that an environment was made of: it may not be removed under it."""
+        return self.pools.code_in_use()

@@ -223,6 +223,10 @@ class Pools:
                 pool.retire()
                 self.left(pool)
 
+    def code_in_use(self) -> set[str]:
+        """SHA-256 of every package that an environment was made of."""
+        return {ref.sha256 for pool in self._live for ref in (pool.fv.code, *pool.fv.layers)}
+
     # -- freezing -----------------------------------------------------------------------------------------------------
 
     def rested(self, environment: ExecutionEnvironment) -> None:

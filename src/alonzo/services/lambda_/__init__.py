@@ -6,13 +6,15 @@ CreateFunction); without the tag it is on where the host allows it.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from alonzo.core.streams import FileBody
 from alonzo.dispatch import Parts, Service, bind
 from alonzo.services.lambda_.access import AccessRules
 from alonzo.services.lambda_.code_links import CodeLinks
 from alonzo.services.lambda_.operations import MODULES
-from alonzo.services.lambda_.ports import Engine
+from alonzo.services.lambda_.ports import Engine, Runtimes
 from alonzo.services.lambda_.preparation import Preparation
 from alonzo.services.lambda_.source import Functions
 from alonzo.services.lambda_.state import State
@@ -20,17 +22,19 @@ from alonzo.services.lambda_.store import code
 from alonzo.services.lambda_.targets import Targets
 
 
-@dataclass(frozen=True)
-class LambdaService(Service):
-    """`code_links.resolve(token)` opens what GetFunction's Code.Location ends with: the gateway serves it."""
+@dataclass(frozen=True, slots=True)
+class Lambda:
+    """The service, and what the gateway serves below `/_alonzo/code/`: `code_link` opens the token that GetFunction's
+    Code.Location ends with (None: forged, expired or gone)."""
 
-    code_links: CodeLinks | None = None
+    service: Service
+    code_link: Callable[[str], Awaitable[FileBody | None]]
 
 
-def build(parts: Parts, engine: Engine) -> LambdaService:
+def build(parts: Parts, engine: Engine, runtimes: Runtimes) -> Lambda:
     """The service. `engine.functions` is set to its source of functions."""
     links = CodeLinks(parts.blobs, parts.clock, parts.ids)
-    state = State(parts, engine, Targets(parts.db), links)
+    state = State(parts, engine, runtimes, Targets(parts.db), links)
     preparation = Preparation(state)
     state.prepare = preparation.add
     state.sweep = preparation.ask_sweep
@@ -39,7 +43,7 @@ def build(parts: Parts, engine: Engine) -> LambdaService:
     async def live_blobs() -> set[str]:
         return await parts.db.scan(code.live_blobs)
 
-    return LambdaService(
+    service = Service(
         name="lambda",
         handlers=bind("lambda", state, MODULES),
         access=AccessRules(state),
@@ -47,5 +51,5 @@ def build(parts: Parts, engine: Engine) -> LambdaService:
         start=preparation.resume,
         run=preparation.run,
         live_blobs=live_blobs,
-        code_links=links,
     )
+    return Lambda(service, links.open)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from alonzo.core.clock import Clock
 from alonzo.core.ids import Ids
+from alonzo.core.streams import FileBody
 from alonzo.storage import Blobs
 
 LIFETIME_S = 600
@@ -28,6 +29,13 @@ class CodeLinks:
         """A URL for a blob, valid from now on."""
         facts = f"{blob_id}.{int(self._clock.now()) + LIFETIME_S}"
         return f"{endpoint}{PREFIX}{facts}.{self._sign(facts)}"
+
+    async def open(self, token: str) -> FileBody | None:
+        """The archive that a token names, to be sent; None like `resolve`."""
+        path = self.resolve(token)
+        if path is None:
+            return None
+        return FileBody(path, 0, path.stat().st_size)
 
     def resolve(self, token: str) -> Path | None:
         """The archive that a token names; None if the token is forged or expired, or the archive gone."""

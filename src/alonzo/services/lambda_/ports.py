@@ -39,11 +39,11 @@ class Engine(Protocol):
     @property
     def queue(self) -> EventQueue: ...
 
-    @property
-    def runtimes(self) -> Runtimes: ...
+    def retire(self, function_arn: str, version: str = "") -> None:
+        """Let the environments of a version, or of every version, take no further invocation."""
 
-    async def retire(self, account_id: str, region: str, name: str, version: str | None = None) -> None:
-        """End the environments of a version, or of every version."""
+    def forget(self, account_id: str, region: str, function_arn: str) -> None:
+        """A function was deleted."""
 
     def code_in_use(self) -> set[str]:
         """SHA-256 of every package that an environment was made of and may still read."""

@@ -12,6 +12,7 @@ from alonzo.core.errors import ServiceError
 from alonzo.engine.function import FunctionVersion
 from alonzo.runtimes import CodeError, RuntimeUnavailable
 from alonzo.services.lambda_.models import LATEST, Status, Version
+from alonzo.services.lambda_.names import FunctionRef
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import code as code_store
 from alonzo.services.lambda_.store import functions
@@ -74,7 +75,7 @@ class Preparation:
                 async with self._idle:
                     await self._idle.wait_for(lambda: self._unpacking == 0)
                     live = await self._state.read(code_store.live_contents)
-                    await self._state.engine.runtimes.forget(live | self._state.engine.code_in_use())
+                    await self._state.runtimes.forget(live | self._state.engine.code_in_use())
             except Exception:
                 log.exception("unpacked code was not removed")
 
@@ -103,7 +104,7 @@ class Preparation:
         """None where the version can run now, else why it cannot."""
         failure: Status | None = None
         try:
-            await self._state.engine.runtimes.root(version)
+            await self._state.runtimes.root(version)
         except RuntimeUnavailable as error:
             failure = Status("Failed", str(error), "InvalidRuntime")
         except (CodeError, ServiceError) as error:
@@ -122,8 +123,9 @@ class Preparation:
             if current is not None and current.body.generation == prepared.body.generation:
                 functions.put_version(connection, _settled(current, failure, revision_id), freed)
 
-        replaced = prepared.previous is not None and failure is None
-        await self._state.write(key, settle, retire=(LATEST,) if replaced else ())
+        await self._state.write(key, settle)
+        if prepared.previous is not None and failure is None:
+            self._state.engine.retire(FunctionRef(*key).arn, LATEST)
 
 
 def _settled(version: Version, failure: Status | None, revision_id: str) -> Version:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from alonzo.services.lambda_.code_links import CodeLinks
 from alonzo.services.lambda_.errors import conflict, function_not_found
 from alonzo.services.lambda_.models import LATEST, Function, Version
 from alonzo.services.lambda_.names import FunctionRef
-from alonzo.services.lambda_.ports import Engine
+from alonzo.services.lambda_.ports import Engine, Runtimes
 from alonzo.services.lambda_.store import functions
 from alonzo.services.lambda_.store.code import Freed
 from alonzo.services.lambda_.targets import Targets
@@ -25,6 +25,7 @@ T = TypeVar("T")
 class State:
     parts: Parts
     engine: Engine
+    runtimes: Runtimes
     targets: Targets
     links: CodeLinks
     #: Hands a version to the preparer, once it is stored.
@@ -41,13 +42,8 @@ class State:
     async def read(self, query: Callable[[Connection], T]) -> T:
         return await self.parts.db.read(query)
 
-    async def write(
-        self, key: functions.Key, change: Callable[[Connection, Freed], T], *, retire: Iterable[str | None] = ()
-    ) -> T:
-        """Run a transaction about one function (or layer), then forget what was remembered of it and free its code.
-
-        Before code is freed, the environments of the versions in `retire` (None: of all versions) are ended.
-        """
+    async def write(self, key: functions.Key, change: Callable[[Connection, Freed], T]) -> T:
+        """Run a transaction about one function (or layer), then forget what was remembered of it and free its code."""
         freed: list[Freed] = []
 
         def transaction(connection: Connection) -> T:
@@ -57,15 +53,10 @@ class State:
 
         result = await self.parts.db.write(transaction)
         self.targets.forget(key)
-        for version in retire:
-            await self.engine.retire(*key, version)
-        await self.free(freed[0])
-        return result
-
-    async def free(self, freed: Freed) -> None:
-        await self.parts.blobs.delete(*freed.blob_ids)
-        if freed.unpacked:
+        await self.parts.blobs.delete(*freed[0].blob_ids)
+        if freed[0].unpacked:
             self.sweep()
+        return result
 
 
 def need_function(connection: Connection, ref: FunctionRef, *, named: str = "") -> Function:

@@ -142,7 +142,11 @@ async def delete_function(state: State, ctx: Context, params: Params) -> Result:
             raise conflict("Unable to delete version because the following aliases reference it: [" + names + "]")
         functions.delete_version(connection, ref.key, qualifier, freed)
 
-    await state.write(ref.key, delete, retire=(qualifier or None,))
+    await state.write(ref.key, delete)
+    if qualifier:
+        state.engine.retire(ref.arn, qualifier)
+    else:
+        state.engine.forget(ref.account_id, ref.region, ref.arn)
     return {"StatusCode": 204}
 
 

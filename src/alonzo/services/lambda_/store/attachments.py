@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from alonzo.services.lambda_.models import Alias, EventConfig
 from alonzo.services.lambda_.store.functions import Key
@@ -144,4 +144,11 @@ def _alias(row: Row[Any]) -> Alias:
         row.description,
         orjson.loads(row.weights),
         row.revision_id,
+    )
+
+
+def touch_alias(connection: Connection, key: Key, alias: str, revision_id: str) -> None:
+    """Give an alias a new revision id (its policy changed)."""
+    connection.execute(
+        update(aliases).where(*_of(aliases, key), aliases.c.alias == alias).values(revision_id=revision_id)
     )

@@ -17,7 +17,10 @@ Key = tuple[str, str, str]
 
 
 def number_of(version: str) -> int:
-    return 0 if version == LATEST else int(version)
+    """The number of a version; -1, which no version has, for what is none."""
+    if version == LATEST:
+        return 0
+    return int(version) if version.isdecimal() and len(version) < 18 and int(version) > 0 else -1
 
 
 def get_function(connection: Connection, key: Key) -> Function | None:

@@ -1,0 +1,86 @@
+"""Published versions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from alonzo.core.context import Context
+from alonzo.dispatch import Params, Result
+from alonzo.services.lambda_ import configuration, paging
+from alonzo.services.lambda_.errors import invalid
+from alonzo.services.lambda_.models import Status, Version
+from alonzo.services.lambda_.names import FunctionRef, function_ref
+from alonzo.services.lambda_.state import State, need_function
+from alonzo.services.lambda_.store import functions
+from alonzo.services.lambda_.store.code import Freed
+from alonzo.services.lambda_.updates import latest
+
+_PAGE = 50
+
+
+async def publish_version(state: State, ctx: Context, params: Params) -> Result:
+    ref = function_ref(ctx, params["FunctionName"])
+    if params.get("PublishTo"):
+        raise invalid("Alonzo does not support PublishTo yet. Leave it out.")
+    wanted = params.get("CodeSha256")
+
+    def publish(connection: Connection, freed: Freed) -> Version:
+        current = latest(connection, ref, params.get("RevisionId"))
+        sha256 = configuration.code_sha256(current.body.code.sha256)
+        if wanted and wanted != sha256:
+            raise invalid(
+                f"CodeSHA256 ({wanted}) is different from current CodeSHA256 in $LATEST ({sha256}). Please try again"
+                " with the CodeSHA256 in $LATEST."
+            )
+        function = need_function(connection, ref)
+        before = functions.get_version(connection, ref.key, str(function.last_version))
+        if before is not None and _same(before, current):
+            return before
+        number = function.last_version + 1
+        functions.put_function(connection, replace(function, last_version=number))
+        config = dict(current.body.config)
+        if params.get("Description"):
+            config["Description"] = params["Description"]
+        published = replace(
+            current,
+            version=str(number),
+            revision_id=state.new_id(),
+            body=replace(current.body, config=config, generation=state.new_id()),
+            previous=None,
+            update=Status("Successful"),
+        )
+        functions.put_version(connection, published, freed)
+        functions.touch(connection, ref.key, "$LATEST", state.new_id())
+        return published
+
+    version = await state.write(ref.key, publish)
+    return configuration.show(version, suffix=version.version)
+
+
+def _same(published: Version, current: Version) -> bool:
+    """Whether `$LATEST` is what was published last; a description is not a difference."""
+    one, other = dict(published.body.config), dict(current.body.config)
+    one.pop("Description", None)
+    other.pop("Description", None)
+    return (
+        one == other
+        and published.body.code.sha256 == current.body.code.sha256
+        and published.body.layers == current.body.layers
+    )
+
+
+async def list_versions_by_function(state: State, ctx: Context, params: Params) -> Result:
+    ref = function_ref(ctx, params["FunctionName"])
+    limit = min(params.get("MaxItems", _PAGE), _PAGE)
+    (after,) = paging.decode(params.get("Marker"), (-1,))
+
+    def read(connection: Connection) -> list[Version]:
+        need_function(connection, FunctionRef(*ref.key))
+        return functions.list_versions(connection, ref.key, after, limit + 1)
+
+    found = await state.read(read)
+    items, token = paging.page(found, limit, lambda version: (functions.number_of(version.version),))
+    shown = [configuration.show(version, suffix=version.version, listed=True) for version in items]
+    return {"Versions": shown, **({"NextMarker": token} if token else {})}
