@@ -226,6 +226,8 @@ async def _probe(path: Path) -> dict[str, Any] | None:
         said = json.loads(output)
     except ValueError:
         return None
+    if not isinstance(said, dict):
+        return None
     if said["implementation"] != "cpython" or not said["plain"] or said["bits"] != 64:
         return None
     major, minor, micro = said["version"]

@@ -26,6 +26,9 @@ _CHUNK = 1 << 18
 #: Where absolute links may point: places that the package's own function sees.
 _INSIDE = ("/var/task", "/opt")
 
+#: What the standard library raises for damaged or unsupported contents.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
+
 BROKEN = "Could not unzip uploaded file. Please check your file, then try to upload again."
 TOO_LARGE = f"Unzipped size must be smaller than {MAX_UNZIPPED} bytes"
 EMPTY = "Uploaded file must be a non-empty zip"
@@ -106,7 +109,7 @@ def _open(package: bytes | Path) -> zipfile.ZipFile:
                 raise CodeError(EMPTY)
             _check_directory(file, size)
         return zipfile.ZipFile(package)
-    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, EOFError) as error:
+    except _DAMAGED as error:
         raise CodeError(BROKEN) from error
 
 
@@ -164,6 +167,7 @@ def _entry(info: zipfile.ZipInfo) -> _Entry | None:
         or "\0" in info.orig_filename
         or len(encoded) > _MAX_PATH
         or any(len(part.encode(errors="surrogateescape")) > _MAX_NAME for part in parts)
+        or info.header_offset < 0
         or info.flag_bits & 0x1  # encrypted
         or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     ):
@@ -215,7 +219,7 @@ def _link_target(archive: zipfile.ZipFile, entry: _Entry) -> str:
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(info)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except _DAMAGED as error:
         raise CodeError(BROKEN) from error
 
 
@@ -242,7 +246,7 @@ def _extract_file(archive: zipfile.ZipFile, entry: _Entry, path: Path, left: int
                     raise CodeError(TOO_LARGE)
                 sink.write(chunk)
             os.fchmod(sink.fileno(), entry.mode)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except _DAMAGED as error:
         raise CodeError(BROKEN) from error
     if written != entry.info.file_size:
         raise CodeError(BROKEN)

@@ -184,7 +184,7 @@ class Preparer:
         temporary = self._root / f".{runtime.identifier}-{secrets.token_hex(6)}.tmp"
         try:
             progress(f"Copying CPython {interpreter.version} from {interpreter.base_prefix}")
-            await asyncio.to_thread(langtree.build, interpreter, temporary / "lang")
+            await _to_the_end(lambda: langtree.build(interpreter, temporary / "lang"))
             (temporary / "runtime").mkdir()
             packages = self._packages_folder(runtime, temporary)
             progress(f"Installing {', '.join(PACKAGES)}")
@@ -196,12 +196,11 @@ class Preparer:
             versions = {d.metadata["Name"]: d.version for d in distributions(path=[str(packages)])}
             manifest = {"interpreter": interpreter.executable, "version": interpreter.version, "packages": versions}
             (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
-            await asyncio.to_thread(langtree.make_readable, temporary)
+            await _to_the_end(lambda: langtree.make_readable(temporary))
             folder = self._folder(runtime, interpreter)
             temporary.rename(folder)
         finally:
-            # Shielded by the thread: a cancelled preparation leaves nothing either.
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, temporary, ignore_errors=True))
+            await _to_the_end(lambda: shutil.rmtree(temporary, ignore_errors=True))
         progress(f"{runtime.identifier} is ready")
         return Prepared(runtime, folder, interpreter.executable, interpreter.version, versions)
 
@@ -283,6 +282,16 @@ def _installer_environment() -> dict[str, str]:
     elsewhere = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "UV_TARGET", "UV_PREFIX")
     kept = {key: value for key, value in os.environ.items() if key not in elsewhere}
     return {**kept, "PIP_ROOT_USER_ACTION": "ignore", "PIP_RETRIES": kept.get("PIP_RETRIES", "2")}
+
+
+async def _to_the_end(work: Callable[[], None]) -> None:
+    """Run in a thread, and wait for it even when cancelled: a thread left alone would write into what is cleaned up."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait({task})
 
 
 async def _run(argv: Sequence[str], deadline_s: float, environment: dict[str, str]) -> tuple[int, str]:

@@ -56,15 +56,26 @@ def _complete_builtins():
     builtins.license = _sitebuiltins._Printer("license", "See https://www.python.org/psf/license/")
 
 
+def _client(path):
+    """AWS's client, imported before the function's folders are on the search path: as on AWS, a function's own module
+    cannot take the place of one that the client needs."""
+    packages = "/var/lang/lib/" + _VERSION + "/site-packages"
+    sys.path[:] = [entry for entry in path if entry.startswith("/var/lang/") and not entry.endswith(".zip")]
+    sys.path.append(packages if sys.version_info >= (3, 11) else os.environ["LAMBDA_RUNTIME_DIR"])
+    from awslambdaric.__main__ import main
+
+    return main
+
+
 def _start():
     environ = os.environ
     if sys.flags.no_site:
         _complete_builtins()
-    sys.path[:], layers = _search_path(environ, sys.path)
+    path = sys.path[:]
+    main = _client(path)
+    sys.path[:], layers = _search_path(environ, path)
     environ.setdefault("PYTHONPATH", environ["LAMBDA_RUNTIME_DIR"])
     _process_pth([environ["LAMBDA_TASK_ROOT"], *layers])
-    from awslambdaric.__main__ import main
-
     main([environ["LAMBDA_TASK_ROOT"], environ["_HANDLER"]])
 
 
