@@ -123,9 +123,11 @@ class Preparation:
             if current is not None and current.body.generation == prepared.body.generation:
                 functions.put_version(connection, _settled(current, failure, revision_id), freed)
 
-        await self._state.write(key, settle)
-        if prepared.previous is not None and failure is None:
-            self._state.engine.retire(FunctionRef(*key).arn, LATEST)
+        def retire(_: None) -> None:
+            if prepared.previous is not None and failure is None:
+                self._state.engine.retire(FunctionRef(*key).arn, LATEST)
+
+        await self._state.write(key, settle, retire)
 
 
 def _settled(version: Version, failure: Status | None, revision_id: str) -> Version:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -42,8 +43,21 @@ class State:
     async def read(self, query: Callable[[Connection], T]) -> T:
         return await self.parts.db.read(query)
 
-    async def write(self, key: functions.Key, change: Callable[[Connection, Freed], T]) -> T:
-        """Run a transaction about one function (or layer), then forget what was remembered of it and free its code."""
+    async def write(
+        self,
+        key: functions.Key,
+        change: Callable[[Connection, Freed], T],
+        then: Callable[[T], None] = lambda _: None,
+    ) -> T:
+        """Run a transaction about one function (or layer), forget what was remembered of it, and free its code.
+
+        `then` runs once it has committed, even if the caller is cancelled meanwhile.
+        """
+        return await asyncio.shield(self._write(key, change, then))
+
+    async def _write(
+        self, key: functions.Key, change: Callable[[Connection, Freed], T], then: Callable[[T], None]
+    ) -> T:
         freed: list[Freed] = []
 
         def transaction(connection: Connection) -> T:
@@ -51,8 +65,9 @@ class State:
             freed[:] = [Freed()]
             return change(connection, freed[0])
 
-        result = await self.parts.db.write(transaction)
-        self.targets.forget(key)
+        with self.targets.changing(key):
+            result = await self.parts.db.write(transaction)
+        then(result)
         await self.parts.blobs.delete(*freed[0].blob_ids)
         if freed[0].unpacked:
             self.sweep()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +50,13 @@ class Target:
 
 
 class Targets:
-    """The memory of targets. `forget` after every write that touches a function."""
+    """The memory of targets. Every write that touches a function happens within `changing`."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._found: dict[tuple[str, str, str, str | None], Target] = {}
         self._names: dict[functions.Key, list[tuple[str, str, str, str | None]]] = {}
+        self._changing: Counter[functions.Key] = Counter()
 
     def find(self, ctx: Context, name: str, qualifier: str | None) -> Target:
         """Raises ResourceNotFoundException as Invoke words it."""
@@ -64,6 +68,8 @@ class Targets:
         target = self._db.read_nowait(lambda connection: load(connection, ref))
         if target is None:
             raise function_not_found(f"{ref.arn}:{ref.qualifier or LATEST}")
+        if ref.key in self._changing:
+            return target
         if len(self._found) >= _MAX_REMEMBERED:
             self._found.clear()
             self._names.clear()
@@ -71,9 +77,19 @@ class Targets:
         self._names.setdefault(ref.key, []).append(asked)
         return target
 
-    def forget(self, key: functions.Key) -> None:
+    @contextmanager
+    def changing(self, key: functions.Key) -> Iterator[None]:
+        """Around a write: nothing is remembered of the function meanwhile, so nobody who sees the new rows gets an
+        old target."""
+        self._changing[key] += 1
         for asked in self._names.pop(key, ()):
             self._found.pop(asked, None)
+        try:
+            yield
+        finally:
+            self._changing[key] -= 1
+            if not self._changing[key]:
+                del self._changing[key]
 
 
 def load(connection: Connection, ref: FunctionRef) -> Target | None:

@@ -58,11 +58,11 @@ async def update(
             return updated
         return _publish(connection, state, updated, freed)
 
-    shown = await state.write(ref.key, transaction)
-    state.prepare(ref.key, LATEST)
-    if shown.version != LATEST:
-        state.prepare(ref.key, shown.version)
-    return shown
+    def prepare(shown: Version) -> None:
+        for version in {LATEST, shown.version}:
+            state.prepare(ref.key, version)
+
+    return await state.write(ref.key, transaction, prepare)
 
 
 def _publish(connection: Connection, state: State, updated: Version, freed: Freed) -> Version:

@@ -41,11 +41,10 @@ async def create_function(state: State, ctx: Context, params: Params) -> Result:
         archives.check_total(archive.code, new.layers)
         await check_role(state, ctx, params["Role"], new.ref.arn)
         versions = await _store(state, new, archive, publish=bool(params.get("Publish")))
-    except BaseException:
+    except Exception:
+        # Not where the caller was cancelled: the row may be there. What no row names is swept at the next start.
         await state.parts.blobs.delete(archive.blob_id)
         raise
-    for version in versions:
-        state.prepare(new.ref.key, version.version)
     # With Publish the answer shows the number beside the unqualified ARN.
     return {**configuration.show(versions[0]), "Version": versions[-1].version}
 
@@ -79,7 +78,11 @@ async def _store(state: State, new: _New, archive: Archive, *, publish: bool) ->
         for version in versions:
             functions.put_version(connection, version, freed)
 
-    await state.write(key, create)
+    def prepare(_: None) -> None:
+        for version in versions:
+            state.prepare(key, version.version)
+
+    await state.write(key, create, prepare)
     return versions
 
 
@@ -142,11 +145,13 @@ async def delete_function(state: State, ctx: Context, params: Params) -> Result:
             raise conflict("Unable to delete version because the following aliases reference it: [" + names + "]")
         functions.delete_version(connection, ref.key, qualifier, freed)
 
-    await state.write(ref.key, delete)
-    if qualifier:
-        state.engine.retire(ref.arn, qualifier)
-    else:
-        state.engine.forget(ref.account_id, ref.region, ref.arn)
+    def retire(_: None) -> None:
+        if qualifier:
+            state.engine.retire(ref.arn, qualifier)
+        else:
+            state.engine.forget(ref.account_id, ref.region, ref.arn)
+
+    await state.write(ref.key, delete, retire)
     return {"StatusCode": 204}
 
 

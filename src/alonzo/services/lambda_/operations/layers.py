@@ -73,7 +73,7 @@ async def publish_layer_version(state: State, ctx: Context, params: Params) -> R
 
     try:
         layer, blob_id = await state.write((ref.account_id, ref.region, ref.name), publish)
-    except BaseException:
+    except Exception:
         await state.parts.blobs.delete(archive.blob_id)
         raise
     return _show(layer, state.links.url(ctx.endpoint, blob_id))

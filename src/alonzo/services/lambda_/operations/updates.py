@@ -45,7 +45,7 @@ async def update_function_code(state: State, ctx: Context, params: Params) -> Re
             return replace(body, code=archive.code, config={**body.config, **architectures})
 
         shown = await update(state, ref, revision_id, change, publish=bool(params.get("Publish")))
-    except BaseException:
+    except Exception:
         await state.parts.blobs.delete(archive.blob_id)
         raise
     return configuration.show(shown, suffix=configuration.own_suffix(shown))

@@ -1,0 +1,229 @@
+"""The service behind a real dispatcher and database; the engine, the runtimes, S3, STS and the authorizer are fakes."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from alonzo.config import Settings
+from alonzo.core.clock import SystemClock
+from alonzo.core.context import Context, Principal
+from alonzo.core.errors import ServiceError
+from alonzo.core.ids import Ids
+from alonzo.dispatch import Access, Dispatcher, Parts, Service
+from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.queue import AsyncEvent
+from alonzo.runtimes import RuntimeUnavailable
+from alonzo.services import lambda_
+from alonzo.storage import Blobs, Database
+
+ACCOUNT = "111111111111"
+REGION = "us-east-1"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
+
+
+def archive(text: str = "def handler(event, context): return event", name: str = "handler.py") -> bytes:
+    """A zip with one module."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(name, text)
+    return buffer.getvalue()
+
+
+class FakeInvoker:
+    def __init__(self) -> None:
+        self.calls: list[tuple[FunctionVersion, Invocation]] = []
+        self.answer = InvokeResult(b'{"ok":true}', "$LATEST")
+
+    async def invoke(self, version: FunctionVersion, invocation: Invocation) -> InvokeResult:
+        self.calls.append((version, invocation))
+        return replace(self.answer, executed_version=version.version)
+
+
+class FakeQueue:
+    def __init__(self) -> None:
+        self.events: dict[str, AsyncEvent] = {}
+        self.woken = 0
+
+    def enqueue(self, connection: Connection, *jobs: AsyncEvent) -> None:
+        for job in jobs:
+            self.events.setdefault(job.id, job)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+class FakeRuntimes:
+    """`gate` holds preparations back while it is cleared; `broken` maps runtimes to why they are unavailable."""
+
+    def __init__(self) -> None:
+        self.prepared: list[FunctionVersion] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.broken: dict[str, str] = {}
+        self.live: list[set[str]] = []
+
+    async def root(self, function: FunctionVersion) -> None:
+        await self.gate.wait()
+        if function.runtime in self.broken:
+            raise RuntimeUnavailable(function.runtime, self.broken[function.runtime])
+        self.prepared.append(function)
+
+    async def forget(self, live: set[str]) -> int:
+        self.live.append(live)
+        return 0
+
+
+@dataclass
+class FakeEngine:
+    invoker: FakeInvoker = field(default_factory=FakeInvoker)
+    queue: FakeQueue = field(default_factory=FakeQueue)
+    functions: Any = None
+    retired: list[tuple[str, str]] = field(default_factory=list)
+    in_use: set[str] = field(default_factory=set)
+
+    def retire(self, function_arn: str, version: str = "") -> None:
+        self.retired.append((function_arn, version))
+
+    def forget(self, account_id: str, region: str, function_arn: str) -> None:
+        self.retired.append((function_arn, ""))
+
+    def code_in_use(self) -> set[str]:
+        return self.in_use
+
+
+class Judge:
+    """Allows everything but the actions in `denied`; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.denied: set[str] = set()
+        self.asked: list[Access] = []
+
+    async def authorize(self, ctx: Context, access: Access, *, denied_code: str) -> None:
+        self.asked.append(access)
+        if access.action in self.denied:
+            raise ServiceError(denied_code, f"not authorized to perform: {access.action}", status=403)
+
+
+async def _anyone(ctx: Context, operation: str, params: dict[str, Any]) -> tuple[Access, ...]:
+    return ()
+
+
+def _service(name: str, **handlers: Callable[[Context, dict[str, Any]], Awaitable[dict[str, Any]]]) -> Service:
+    return Service(name, handlers, _anyone)
+
+
+class World:
+    """Everything a test needs; `call` is the client."""
+
+    def __init__(self, folder: Path, *, ephemeral: bool = True) -> None:
+        self.folder = folder
+        self.engine = FakeEngine()
+        self.runtimes = FakeRuntimes()
+        self.judge = Judge()
+        self.objects: dict[tuple[str, str], bytes] = {}
+        self.bad_roles: set[str] = set()
+        self.settings = Settings()
+        self.ctx = Context(ACCOUNT, REGION, Principal.root(ACCOUNT), "00000000-0000-4000-8000-000000000000")
+        self._runner: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        ids = Ids()
+        self.blobs = Blobs(self.folder / "blobs", ids, durable=False)
+        self.blobs.open()
+        self.db = Database(self.folder / "db.sqlite", durable=False)
+        self.db.open()
+        dispatcher = self.dispatcher = Dispatcher()
+        dispatcher.use(self.judge)
+        self.parts = Parts(self.settings, SystemClock(), ids, self.db, self.blobs, dispatcher)
+        built = lambda_.build(self.parts, self.engine, self.runtimes)
+        self.service, self.code_link = built.service, built.code_link
+        for service in (
+            self.service,
+            _service("s3", GetObject=self._get_object),
+            _service("sts", AssumeRole=self._assume_role),
+        ):
+            dispatcher.add(service)
+        await self.service.start()
+        assert self.service.run is not None
+        self._runner = asyncio.create_task(self.service.run())
+
+    async def stop(self) -> None:
+        assert self._runner is not None
+        self._runner.cancel()
+        await asyncio.gather(self._runner, return_exceptions=True)
+        await self.db.close()
+
+    async def _get_object(self, ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+        if not any(bucket == params["Bucket"] for bucket, _ in self.objects):
+            raise ServiceError("NoSuchBucket", "The specified bucket does not exist", status=404)
+        body = self.objects.get((params["Bucket"], params["Key"]))
+        if body is None:
+            raise ServiceError("NoSuchKey", "The specified key does not exist.", status=404)
+        return {"Body": body}
+
+    async def _assume_role(self, ctx: Context, params: dict[str, Any]) -> dict[str, Any]:
+        assert ctx.principal.name == "lambda.amazonaws.com"
+        if params["RoleArn"] in self.bad_roles:
+            raise ServiceError("AccessDenied", "no", status=403)
+        return {}
+
+    async def call(self, operation: str, /, **params: Any) -> dict[str, Any]:
+        return await self.dispatcher.call(self.ctx, "lambda", operation, params)
+
+    async def fails(self, operation: str, /, **params: Any) -> ServiceError:
+        with pytest.raises(ServiceError) as caught:
+            await self.call(operation, **params)
+        return caught.value
+
+    async def create(self, name: str = "f", *, wait: bool = True, **more: Any) -> dict[str, Any]:
+        params = {
+            "Runtime": "python3.12",
+            "Role": ROLE,
+            "Handler": "handler.handler",
+            "Code": {"ZipFile": archive()},
+            **more,
+        }
+        answer = await self.call("CreateFunction", FunctionName=name, **params)
+        if wait:
+            await self.active(name)
+        return answer
+
+    async def active(self, name: str = "f", qualifier: str = "$LATEST") -> dict[str, Any]:
+        """Wait as boto3's waiters do."""
+        async with asyncio.timeout(5):
+            while True:
+                shown = await self.call("GetFunctionConfiguration", FunctionName=name, Qualifier=qualifier)
+                if shown["State"] != "Pending" and shown.get("LastUpdateStatus") != "InProgress":
+                    return shown
+                await asyncio.sleep(0.002)
+
+    def blob_count(self) -> int:
+        return sum(1 for path in (self.folder / "blobs").rglob("*") if path.is_file())
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = World(tmp_path)
+    await world.start()
+    yield world
+    await world.stop()
+
+
+@pytest.fixture
+def new_world() -> type[World]:
+    """For tests that start and stop servers themselves."""
+    return World
+
+
+@pytest.fixture
+def make_zip() -> Callable[..., bytes]:
+    return archive
