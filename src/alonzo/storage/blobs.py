@@ -6,9 +6,11 @@ A crash between the two leaves a file that no row names; `sweep` removes those a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +24,7 @@ _BATCH = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class BlobRef:
-    """A finished blob: its name, its size in bytes and the SHA-256 of its content (hexadecimal)."""
+    """A finished blob: its name, size in bytes and the SHA-256 of its content (hexadecimal, "" if not asked for)."""
 
     id: str
     size: int
@@ -30,17 +32,22 @@ class BlobRef:
 
 
 class BlobWriter:
-    """Writes one blob. Leave its `async with` without `finish` and nothing remains."""
+    """Writes one blob. Leave its `async with` without `finish`, or be cancelled in it, and nothing remains.
 
-    def __init__(self, blobs: Blobs, blob_id: str) -> None:
+    One batch is written on a thread while the next one is collected, so at most two are in memory.
+    """
+
+    def __init__(self, blobs: Blobs, blob_id: str, digest: Callable[[bytes], object] | None, sha256: bool) -> None:
         self._blobs = blobs
         self._id = blob_id
         self._temporary = blobs.temporary / blob_id
-        self._digest = hashlib.sha256()
+        self._sha256 = hashlib.sha256() if sha256 else None
+        self._digest = digest
         self._pending: list[bytes] = []
         self._pending_size = 0
         self._size = 0
         self._fd = -1
+        self._work: asyncio.Future[None] | None = None
         self._finished = False
 
     async def __aenter__(self) -> BlobWriter:
@@ -53,14 +60,26 @@ class BlobWriter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._work is None or self._work.done():
+            self._close()
+            return
+        # The caller was cancelled while a thread uses the descriptor: closed now, its number could go to another file.
+        self._work.add_done_callback(lambda _: self._close())
+        with contextlib.suppress(StorageError):
+            await asyncio.shield(self._work)
+
+    def _close(self) -> None:
+        if self._work is not None and self._work.done() and not self._work.cancelled():
+            self._work.exception()  # seen: whoever awaits it has it, and nobody else needs it
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
         if not self._finished:
             self._temporary.unlink(missing_ok=True)
+            self._blobs.path(self._id).unlink(missing_ok=True)
 
     async def write(self, chunk: bytes) -> None:
-        """Append. Raises DiskFull."""
+        """Append. Raises DiskFull, perhaps only on a later call."""
         self._pending.append(chunk)
         self._pending_size += len(chunk)
         if self._pending_size >= _BATCH:
@@ -69,9 +88,10 @@ class BlobWriter:
     async def finish(self) -> BlobRef:
         """Make it durable and name it."""
         await self._flush()
-        await asyncio.to_thread(self._publish)
+        await self._run(self._publish)
+        await self._settle()
         self._finished = True
-        return BlobRef(self._id, self._size, self._digest.hexdigest())
+        return BlobRef(self._id, self._size, self._sha256.hexdigest() if self._sha256 is not None else "")
 
     async def _flush(self) -> None:
         if not self._pending:
@@ -80,10 +100,22 @@ class BlobWriter:
         self._pending.clear()
         self._pending_size = 0
         self._size += len(data)
-        await asyncio.to_thread(self._append, data)
+        await self._run(lambda: self._append(data))
+
+    async def _run(self, work: Callable[[], None]) -> None:
+        """Start `work` on a thread once what was started before has ended."""
+        await self._settle()
+        self._work = asyncio.get_running_loop().run_in_executor(None, work)
+
+    async def _settle(self) -> None:
+        if self._work is not None:
+            await asyncio.shield(self._work)
 
     def _append(self, data: bytes) -> None:
-        self._digest.update(data)
+        if self._sha256 is not None:
+            self._sha256.update(data)
+        if self._digest is not None:
+            self._digest(data)
         view = memoryview(data)
         try:
             while view:
@@ -119,8 +151,9 @@ class Blobs:
         for leftover in self.temporary.iterdir():
             leftover.unlink()
 
-    def create(self) -> BlobWriter:
-        return BlobWriter(self, self._ids.hex(32))
+    def create(self, digest: Callable[[bytes], object] | None = None, *, sha256: bool = True) -> BlobWriter:
+        """A writer of a new blob. `digest` gets every batch, in order, on a thread: for hashes of the caller's own."""
+        return BlobWriter(self, self._ids.hex(32), digest, sha256)
 
     async def put(self, data: bytes) -> BlobRef:
         """Store bytes that are in memory."""
