@@ -1,0 +1,71 @@
+"""`alonzo cost`."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Any
+
+import click
+
+from alonzo.cli.client import client, plain_errors
+
+
+@click.command()
+@click.option("--from", "start", help="First day, as 2026-01-01 (UTC); the first of the month by default.")
+@click.option("--to", "end", help="Last day; today by default.")
+@click.option("--function", help="Only this function.")
+@click.option("--all-regions", is_flag=True, help="Not only the region in AWS_REGION.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+def cost(start: str | None, end: str | None, function: str | None, all_regions: bool, as_json: bool) -> None:
+    """Show what the invocations would have cost on AWS, by function."""
+    wanted: dict[str, Any] = {"AllRegions": all_regions}
+    for name, day in (("StartDate", start), ("EndDate", end)):
+        if day is not None:
+            wanted[name] = _day(day)
+    if function:
+        wanted["FunctionName"] = function
+    with plain_errors():
+        report = client("alonzo").get_cost_report(**wanted)
+    report.pop("ResponseMetadata", None)
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _show(report)
+
+
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise click.ClickException(f"{text!r} is no day. Write it as 2026-01-31.") from None
+
+
+def _show(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    days = f"{report['StartDate']} to {report['EndDate']}"
+    if not report["Functions"]:
+        console.print(f"No function ran from {days}.")
+        return
+    table = Table(title=f"{days}, prices of {report['PriceRegion']} in {report['Currency']}", title_justify="left")
+    table.add_column("Function")
+    for name in ("Requests", "Billed s", "GB-seconds", "Requests $", "Duration $", "/tmp $", "Total $"):
+        table.add_column(name, justify="right")
+    for row in report["Functions"]:
+        table.add_row(row["FunctionName"], *_cells(row))
+    table.add_section()
+    table.add_row("Total", *_cells(report["Total"]), style="bold")
+    console.print(table)
+    console.print(f"The free tier takes off ${report['FreeTier']:.8f}: ${report['Due']:.8f} would be due.")
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [
+        f"{row['Requests']:,}",
+        f"{row['BilledMs'] / 1000:,.3f}",
+        f"{row['GBSeconds']:,.6f}",
+        *(f"{row[name]:.8f}" for name in ("RequestCharge", "DurationCharge", "StorageCharge", "TotalCharge")),
+    ]

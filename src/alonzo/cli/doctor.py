@@ -1,0 +1,99 @@
+"""`alonzo doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alonzo.cli.runtime import local_runtimes
+from alonzo.cli.settings import config_option, read_settings
+
+if TYPE_CHECKING:
+    from alonzo.config import Settings
+    from alonzo.sandbox.base import Enforcement
+
+#: The line without which a function is not isolated at all.
+_ISOLATION = "isolation"
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
+@config_option
+def doctor(as_json: bool, config: Path | None) -> None:
+    """Say what this machine's kernel allows, what will be enforced, and which runtimes were found.
+
+    Needs no server. Exits with 1 if a function could not be isolated.
+    """
+    summary, lines, problem = asyncio.run(_sandbox(read_settings(config)))
+    isolated = not problem and any(line.name == _ISOLATION and line.enforced for line in lines)
+    runtimes = _runtimes(config)
+    if as_json:
+        found = {
+            "Isolated": isolated,
+            "Summary": summary,
+            "Problem": problem,
+            "Enforcements": [asdict(line) for line in lines],
+            "Runtimes": runtimes,
+        }
+        click.echo(json.dumps(found, indent=2))
+    else:
+        _show(summary, lines, problem, runtimes)
+        click.echo()
+        click.echo("Functions will be isolated." if isolated else "Functions could not be isolated on this machine.")
+    if not isolated:
+        sys.exit(1)
+
+
+async def _sandbox(settings: Settings) -> tuple[str, Sequence[Enforcement], str]:
+    """What a sandbox of these settings enforces: started for a moment, in a folder of its own beside any server."""
+    from alonzo.sandbox.base import SandboxError
+    from alonzo.sandbox.choose import make_sandbox
+
+    with tempfile.TemporaryDirectory(prefix="alonzo-doctor-", ignore_cleanup_errors=True) as folder:
+        try:
+            sandbox = make_sandbox(replace(settings, data_dir=Path(folder), ephemeral=False))
+            await sandbox.start()
+        except SandboxError as error:
+            return "", (), str(error)
+        try:
+            return sandbox.summary, list(sandbox.enforcements()), ""
+        finally:
+            await sandbox.stop()
+
+
+def _runtimes(config: Path | None) -> list[dict[str, Any]]:
+    from alonzo.services.alonzo.operations.runtimes import describe
+
+    return [describe(one) for one in asyncio.run(local_runtimes(config).statuses()) if one.runtime.available]
+
+
+def _show(summary: str, lines: Sequence[Enforcement], problem: str, runtimes: Sequence[dict[str, Any]]) -> None:
+    click.secho("Isolation", bold=True)
+    if problem:
+        _line(False, "sandbox", problem, "")
+    else:
+        click.echo(f"  {summary}")
+    for line in lines:
+        _line(line.enforced, line.name, line.detail, line.mend)
+    click.secho("Runtimes", bold=True)
+    for one in runtimes:
+        if one["Available"]:
+            state = "ready" if one["Prepared"] else f"not prepared yet (`alonzo runtime install {one['Name']}`)"
+            _line(True, one["Name"], f"Python {one['InterpreterVersion']} at {one['Interpreter']}, {state}", "")
+        else:
+            _line(False, one["Name"], one.get("Reason", ""), one.get("Mend", ""))
+
+
+def _line(good: bool, name: str, detail: str, mend: str) -> None:
+    mark = click.style("✓", fg="green") if good else click.style("✗", fg="red")
+    click.echo(f"  {mark} {name:<14} {detail}")
+    if mend and not good:
+        click.echo(f"      mend: {mend}")
