@@ -103,7 +103,7 @@ class RestReader:
                 name, lists = self._query_map
                 rest = {key: values for key, values in query.items() if key not in known}
                 if rest:
-                    params[name] = rest if lists else {key: values[-1] for key, values in rest.items()}
+                    params[name] = rest if lists else {key: values[0] for key, values in rest.items()}
         self._read_headers(request.headers, params)
         if self.streaming and self._payload is not None and request.body.length != 0:
             params[self._payload] = request.body
@@ -226,6 +226,8 @@ def _header_list(member: Shape) -> TextReader:
     dates = item.type == "timestamp" and item.traits.get("timestampFormat", "rfc822") == "rfc822"
 
     def read(text: str) -> list[Any]:
+        if not text:
+            return []
         if dates:
             # Each date holds one comma of its own.
             parts = text.split(",")

@@ -89,18 +89,21 @@ def _compile(shape: Shape, memo: dict[Any, FormReader]) -> FormReader:
 
 
 def _structure(shape: Shape, memo: dict[Any, FormReader]) -> FormReader:
-    table: list[tuple[str, str, FormReader]] = []
+    table: list[tuple[str, str, str, FormReader]] = []
     for name, member in shape.members.items():
-        wire = member.wire_name or name
+        wire = other = member.wire_name or name
         if member.type == "list" and member.flattened:
+            # Which of the two names a flattened list has, SDKs do not agree on.
             wire = member.member.wire_name or wire
-        table.append((wire, name, form_reader(member, memo)))
+        table.append((wire, other, name, form_reader(member, memo)))
 
     def read(field: Field) -> dict[str, Any]:
         children = field.children
         found = {}
-        for wire, name, inner in table:
+        for wire, other, name, inner in table:
             child = children.get(wire)
+            if child is None and other is not wire:
+                child = children.get(other)
             if child is not None:
                 found[name] = inner(child)
         return found

@@ -105,7 +105,9 @@ def _structure(shape: Shape, memo: dict[Any, XmlReader]) -> XmlReader:
         if member.traits.get("xmlAttribute"):
             attributes.append((wire, name))
         elif member.type == "list" and member.flattened:
-            many[member.member.wire_name or wire] = (name, xml_reader(member.member, memo))
+            # SDKs write the list's own name; a name of its elements is read too, as responses have it.
+            many.setdefault(member.member.wire_name or wire, (name, xml_reader(member.member, memo)))
+            many[wire] = (name, xml_reader(member.member, memo))
         elif member.type == "map" and member.flattened:
             entries[wire] = (name, _entry(member, memo))
         else:

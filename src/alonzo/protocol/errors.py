@@ -108,16 +108,22 @@ def _query_header(model: ServiceModel, error: ServiceError, shape: Shape | None,
     return [("x-amzn-query-error", f"{_code(error, shape)};{side}")]
 
 
+def _rpc_status(model: ServiceModel, error: ServiceError, shape: Shape | None) -> int:
+    """RPC services answer 400 to whatever the caller did; a model's own status is that of the query protocol."""
+    status = _status(error, shape)
+    plain = model.query_compatible or (shape is None and status == 404)
+    return 400 if plain and status < 500 else status
+
+
 def _json(model: ServiceModel, error: ServiceError, shape: Shape | None, request_id: str) -> Response:
-    status = _status(error, shape) if shape is not None or error.status != 404 else 400
-    # Only REST services give an error's own status; these say 400 to whatever the caller did.
+    status = _rpc_status(model, error, shape)
     body = {"__type": _type(model, error, shape), **_json_members(_members(error, shape, kind=None), shape)}
     headers = [("Content-Type", f"application/x-amz-json-{model.json_version}")]
     return Response(status, headers + _query_header(model, error, shape, status), dump_json(body))
 
 
 def _cbor(model: ServiceModel, error: ServiceError, shape: Shape | None, request_id: str) -> Response:
-    status = _status(error, shape)
+    status = _rpc_status(model, error, shape)
     known = shape.members if shape is not None else {}
     body: dict[str, Any] = {"__type": _type(model, error, shape)}
     for name, value in _members(error, shape, kind=None).items():
@@ -145,7 +151,7 @@ def _error_response(
         if name.lower() in ("message", "code") or value is None:
             continue
         if name in known:
-            if known[name].location is None:
+            if known[name].in_response_body:
                 xml_writer(known[name], known[name].wire_name or name, millis=False)(out, value)
         else:
             out.append(f"<{name}>{escape(str(value))}</{name}>")

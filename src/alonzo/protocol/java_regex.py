@@ -63,6 +63,10 @@ def _properties(pattern: str) -> str:
         if pattern[at] == "\\":
             out.append(pattern[at : at + 2])
             at += 2
+            if in_class and out[-1][1:] in tuple("wWdDsS") and pattern[at : at + 1] == "-":
+                # A hyphen after a set such as \w is a hyphen in Java, a bad range in Python.
+                out.append(r"\-")
+                at += 1
             continue
         if pattern[at] == "[" and not in_class:
             in_class = True

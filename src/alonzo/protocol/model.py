@@ -30,7 +30,7 @@ class UnknownService(LookupError):
 class Shape:
     """A shape where it is used: the target's traits overlaid by those of the reference. Lives only while compiling."""
 
-    __slots__ = ("key", "model", "name", "traits", "type")
+    __slots__ = ("key", "model", "name", "traits", "type", "wire_name")
 
     def __init__(self, model: ServiceModel, reference: Mapping[str, Any]) -> None:
         self.model = model
@@ -39,6 +39,9 @@ class Shape:
         self.type: str = target["type"]
         own = {key: value for key, value in reference.items() if key != "shape"}
         self.traits: dict[str, Any] = {**target, **own}
+        #: `locationName`: what a member is called on the wire, None where it is the same. A name that the target itself
+        #: has is only that of a root element.
+        self.wire_name: str | None = own.get("locationName")
         #: Equal keys mean equal wire formats, so one compiled closure serves both.
         self.key: tuple[str, bytes] = (self.name, orjson.dumps(own, option=orjson.OPT_SORT_KEYS))
 
@@ -63,19 +66,27 @@ class Shape:
         return tuple(self.traits.get("required", ()))
 
     @property
-    def wire_name(self) -> str | None:
-        """`locationName`: what the member is called outside of boto3, None where it is the same."""
-        name: str | None = self.traits.get("locationName")
-        return name
-
-    @property
     def location(self) -> str | None:
         place: str | None = self.traits.get("location")
         return place
 
     @property
+    def in_response_body(self) -> bool:
+        """Of an output's member: bindings that only requests have (path, query string) mean nothing in a response."""
+        return self.location not in ("header", "headers", "statusCode")
+
+    @property
     def flattened(self) -> bool:
         return bool(self.traits.get("flattened"))
+
+    def flat_name(self, name: str) -> str:
+        """What each element of a flattened list is called: as the list, unless the list's shape itself is flattened
+        and names its elements (models older than Smithy).
+        """
+        outer = self.wire_name or name
+        if self.model.raw_shape(self.name).get("flattened"):
+            return self.member.wire_name or outer
+        return outer
 
     @property
     def streaming(self) -> bool:

@@ -141,7 +141,7 @@ def _rest_body(operation: Operation, shape: Shape | None, protocol: str) -> Body
     if shape.payload is not None:
         return _payload(operation, shape.payload, shape.members[shape.payload], protocol)
     if protocol == "rest-json":
-        if shape.members and all(member.location is not None for member in shape.members.values()):
+        if shape.members and not any(member.in_response_body for member in shape.members.values()):
             return lambda result: (b"", None)
         write_json = structure_writer(shape, json_scalar, {})
         return lambda result: (dump_json(write_json(result)), "application/json")
@@ -213,7 +213,7 @@ def _xml_structure(operation: Operation, shape: Shape) -> Body:
     model = operation.model
     if model.name == "s3" and operation.name == LOCATION_OPERATION:
         return lambda result: (bucket_location(result), "application/xml")
-    if all(member.location is not None for member in shape.members.values()):
+    if not any(member.in_response_body for member in shape.members.values()):
         return lambda result: (b"", None)
     s3 = model.name == "s3"
     namespace = NAMESPACE if s3 else model.xml_namespace

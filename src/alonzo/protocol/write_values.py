@@ -61,7 +61,7 @@ def structure_writer(shape: Shape, scalars: Scalars, memo: dict[Any, Writer | No
     table = [
         (name, (member.wire_name or name) if wire_names else name, value_writer(member, scalars, memo))
         for name, member in shape.members.items()
-        if member.location is None
+        if member.in_response_body
     ]
 
     def write(value: Any) -> dict[str, Any]:

@@ -93,14 +93,14 @@ def members_writer(
     attributes: list[tuple[str, str]] = []
     table: list[tuple[str, XmlWriter]] = []
     for member_name, member in shape.members.items():
-        if member.location is not None:
+        if not member.in_response_body:
             continue
         wire = member.wire_name or member_name
         if member.traits.get("xmlAttribute"):
             attributes.append((wire, member_name))
             continue
         if member.type == "list" and member.flattened:
-            wire = member.member.wire_name or wire
+            wire = member.flat_name(member_name)
         table.append((member_name, xml_writer(member, wire, millis=millis, memo=memo)))
 
     def write(out: list[str], value: Any) -> None:
