@@ -15,8 +15,8 @@ class Principal:
     """The identity a request acts as.
 
     `arn` is what error texts and GetCallerIdentity show (for a role: the assumed-role session's ARN; for a service: its
-    name, as `s3.amazonaws.com`). `role_arn` is the role behind a session. `session_policies` are JSON documents given at
-    AssumeRole. `access_key_id` is the key that signed.
+    name, as `s3.amazonaws.com`). `role_arn` is the role behind a session. `session_policies` are JSON documents given
+    at AssumeRole. `access_key_id` is the key that signed.
     """
 
     kind: PrincipalKind

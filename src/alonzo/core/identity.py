@@ -71,6 +71,22 @@ class Identities(Protocol):
         """The account of a long-term key, whether active or not."""
 
 
+class SessionTaker(Credentials, Protocol):
+    """Credentials that also ask STS for its sessions."""
+
+    def use_sessions(self, sessions: Sessions) -> None: ...
+
+
+class IdentitySource(Protocol):
+    """What STS is built from: IAM, without importing it."""
+
+    @property
+    def identities(self) -> Identities: ...
+
+    @property
+    def credentials(self) -> SessionTaker: ...
+
+
 def make_access_key_id(ids: Ids, prefix: str, account_id: str) -> str:
     """An access key id (AKIA…, ASIA…) that carries its account the way AWS's do.
 
