@@ -206,6 +206,12 @@ class World:
                     return shown
                 await asyncio.sleep(0.002)
 
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for what happens in the background."""
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.002)
+
     def blob_count(self) -> int:
         return sum(1 for path in (self.folder / "blobs").rglob("*") if path.is_file())
 

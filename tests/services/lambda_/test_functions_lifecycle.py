@@ -110,7 +110,7 @@ async def test_during_an_update_the_old_code_runs(world: Any, make_zip: Any) -> 
     seen = [(version.environment["MODE"], version.revision) for version, _ in world.engine.invoker.calls]
     assert [value for value, _ in seen] == ["old", "old", "new"]
     assert seen[0][1] == seen[1][1] != seen[2][1]
-    assert (updated["FunctionArn"], "$LATEST") in world.engine.retired
+    await world.until(lambda: (updated["FunctionArn"], "$LATEST") in world.engine.retired)
 
 
 async def test_a_failed_update_keeps_the_old_code(world: Any) -> None:
@@ -277,9 +277,5 @@ async def test_unpacked_code_is_swept_after_the_last_use(world: Any, monkeypatch
     world.engine.in_use = {"busy"}
     await world.create("one")
     await world.call("DeleteFunction", FunctionName="one")
-    import asyncio
-
-    async with asyncio.timeout(2):
-        while not world.runtimes.live:
-            await asyncio.sleep(0.002)
+    await world.until(lambda: world.runtimes.live)
     assert world.runtimes.live == [{"busy"}]
