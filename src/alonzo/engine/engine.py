@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 
+from alonzo.core.arn import arn
 from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Parts
 from alonzo.engine.concurrency import Concurrency
 from alonzo.engine.credentials import Credentials
+from alonzo.engine.delivery import LANE_START_PER_CPU, Deliverer
 from alonzo.engine.environments import Surroundings
 from alonzo.engine.hosts import LocalHost, RootSource, ServeAws
 from alonzo.engine.invoker import Invoker
 from alonzo.engine.log_shipper import LogShipper
 from alonzo.engine.metering import Meter
 from alonzo.engine.pools import Pools
+from alonzo.engine.queue import Queue
 from alonzo.engine.source import FunctionSource
 from alonzo.engine.tasks import Tasks
 from alonzo.sandbox.base import Sandbox
+
+log = logging.getLogger(__name__)
 
 #: A clean stop gives the log and the bill this long, in seconds.
 _STOP_S = 3.0
@@ -40,6 +47,7 @@ class Engine:
         settings = parts.settings
         self._parts = parts
         self.functions = functions
+        self.runtimes = runtimes
         self._tasks = Tasks()
         self.meter = Meter(parts.db, parts.clock)
         self.logs = LogShipper(parts.dispatcher, parts.clock, parts.ids, settings.log_flush_ms)
@@ -57,19 +65,35 @@ class Engine:
             parts, shared, sandbox=sandbox, runtimes=runtimes, serve_aws=serve_aws, credentials=self.credentials
         )
         self.invoker = Invoker(self.pools, self._host, self.concurrency, shared)
+        self.queue = Queue(parts.db, parts.clock, lane_limit=LANE_START_PER_CPU * (os.cpu_count() or 1))
+        self._deliverer = Deliverer(
+            self.queue,
+            self.invoker,
+            parts.dispatcher,
+            parts.clock,
+            self._tasks,
+            lambda: self.functions,
+            retry_base_s=settings.retry_base_s,
+            throttle_base_s=settings.throttle_base_s,
+            concurrency=settings.account_concurrency,
+        )
 
     async def start(self) -> None:
-        """Find what an earlier run left in the queue. Needs an open database."""
+        """Take up what an earlier run left in the queue. Needs an open database, and the services."""
+        await self.queue.start()
 
     async def run(self) -> None:
         """The background work, until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run())
             group.create_task(self.pools.run())
             group.create_task(self.logs.run())
             group.create_task(self.meter.run())
 
     async def stop(self) -> None:
         """End every environment; then store what is left of logs and bill. Invocations under way fail with 503."""
+        self.queue.close()
+        self._deliverer.close()
         self.invoker.closing = True
         error = ServiceError("ServiceException", "The server is stopping.", status=503, fields={"Type": "Service"})
         self.pools.close(error)
@@ -78,22 +102,26 @@ class Engine:
                 await self._tasks.join()
         except TimeoutError:
             await self._tasks.cancel()
-        try:
-            async with asyncio.timeout(_STOP_S):
-                await self.logs.drain()
-        except TimeoutError:
-            pass
-        await self.meter.flush()
+        for store in (self.queue.flush, self.logs.drain, self.meter.flush):
+            try:
+                async with asyncio.timeout(_STOP_S):
+                    await store()
+            except Exception:  # the others are still to be stored
+                log.exception("not everything could be stored at the stop")
 
     def retire(self, function_arn: str, version: str = "") -> None:
-        """A function was changed, or one of its versions deleted: its environments take no further invocation."""
+        """A function, or one version of it, was changed: its environments take no further invocation.
+
+        The Lambda service calls it in this form (`services/lambda_/ports.py`).
+        """
         self.pools.retire(function_arn, version)
 
     def forget(self, account_id: str, region: str, function_arn: str) -> None:
         """A function was deleted."""
         self.pools.retire(function_arn)
+        self._deliverer.forget(function_arn)
         self.concurrency.forget(account_id, region, function_arn)
 
     def code_in_use(self) -> set[str]:
-        """SHA-256 of every package that an environment was made of: it may not be removed under it."""
+        """SHA-256 of every package that an environment was made of and may still read."""
         return self.pools.code_in_use()

@@ -224,8 +224,8 @@ class Pools:
                 self.left(pool)
 
     def code_in_use(self) -> set[str]:
-        """SHA-256 of every package that an environment was made of."""
-        return {ref.sha256 for pool in self._live for ref in (pool.fv.code, *pool.fv.layers)}
+        """SHA-256 of the packages of every version that has an environment, or is getting one."""
+        return {package.sha256 for pool in self._live for package in (pool.fv.code, *pool.fv.layers)}
 
     # -- freezing -----------------------------------------------------------------------------------------------------
 

@@ -1,56 +1,412 @@
-"""The durable queue: two kinds of job, written in the transaction that causes them."""
+"""The durable queue: two kinds of job, written in the transaction that causes them.
+
+The table is the truth; memory holds a bounded part of it, in lanes (one per function, one per kind of delivery), and
+the times at which to look again. New rows are found by their sequence number, retries by their time; nothing polls.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import Connection
 
+from alonzo.core.clock import Clock
+from alonzo.engine.jobs import AsyncEvent, Delivery, Job, JobInfo, JobStore, Settlement
+from alonzo.storage import Database
 
-@dataclass(frozen=True, slots=True)
-class AsyncEvent:
-    """An accepted `Invoke(Event)`. `id` is the idempotence key: enqueueing an id that is there already does nothing."""
+__all__ = ["AsyncEvent", "Delivery", "Lane", "Queue"]
 
-    id: str
-    account_id: str
-    region: str
-    function_name: str
-    qualifier: str
-    invoked_arn: str
-    request_id: str
-    payload: bytes
-    client_context: str = ""
-    trace_header: str = ""
+#: Jobs in memory at most: all together, and of one lane.
+_LOADED = 4_096
+_LOADED_BYTES = 64 << 20
+_LANE = 256
+_LANE_BYTES = 8 << 20
+_BATCH = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """An operation to call later, as a service: S3's notification (lambda Invoke), a destination (sqs SendMessage).
+class Lane:
+    """Jobs that share a fate: those of one function wait for each other, never for another's."""
 
-    `params` must survive JSON, except that bytes are kept as bytes.
-    """
+    __slots__ = ("bytes", "completed", "jobs", "limit", "name", "queued", "running", "skipped_from")
 
-    id: str
-    account_id: str
-    region: str
-    service: str
-    operation: str
-    params: Mapping[str, Any]
-    principal: str
-    source_arn: str = ""
-    trace_header: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    def __init__(self, name: str, limit: int) -> None:
+        self.name = name
+        self.jobs: deque[Job] = deque()
+        self.running = 0
+        self.limit = limit
+        #: Whether it stands in the line of lanes that may start a job.
+        self.queued = False
+        self.bytes = 0
+        #: Jobs finished since the lane's limit was last looked at.
+        self.completed = 0
+        #: The lowest sequence number left in the table because the lane was full; None: nothing was.
+        self.skipped_from: int | None = None
+
+    @property
+    def full(self) -> bool:
+        held = len(self.jobs) + self.running
+        return held >= _LANE + self.limit or (held > 0 and self.bytes >= _LANE_BYTES)
+
+    @property
+    def empty(self) -> bool:
+        return not self.jobs and not self.running and self.skipped_from is None
 
 
 class Queue:
-    """Contract; the engine fills it in."""
+    """See the module. Services use `enqueue` and `wake`, or `accept`; the rest is the deliverer's."""
+
+    def __init__(
+        self, db: Database, clock: Clock, *, owner: str = "local", lane_limit: int = 8, lease_s: float = math.inf
+    ) -> None:
+        """`lease_s` is how long this host's claim on its jobs lasts where others share the database; it is renewed
+        three times as often. Infinite: the database is this host's own."""
+        self._db = db
+        self._clock = clock
+        self._store = JobStore(owner)
+        self._lane_limit = lane_limit
+        self._lease_s = lease_s
+        #: Called when there may be something to start.
+        self.pump: Callable[[], None] = lambda: None
+        self.lanes: dict[str, Lane] = {}
+        self.ready: deque[Lane] = deque()
+        self._stash: dict[int, Job] = {}
+        self._loaded: dict[int, Job] = {}
+        self._bytes = 0
+        self._cursor = 0
+        self._due_cursor: tuple[float, int] = (0.0, 0)
+        self._next_due = math.inf
+        self._due_changed = asyncio.Event()
+        self._scheduled = False
+        self._starved = False
+        self._open = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._accepting: list[AsyncEvent | Delivery] = []
+        self._accepted: asyncio.Future[None] | None = None
+        self._settlements: list[Settlement] = []
+        self._to_settle = asyncio.Event()
+
+    # -- for services -------------------------------------------------------------------------------------------------
 
     def enqueue(self, connection: Connection, *jobs: AsyncEvent | Delivery) -> None:
         """Write jobs inside the caller's transaction. Call `wake` once it has committed."""
-        raise NotImplementedError
+        for job in self._store.insert(connection, jobs, self._clock.now()):
+            if len(self._stash) < _LOADED:
+                # Saves reading it back; whether it was committed is still decided by what the table says.
+                self._stash[job.seq] = job
 
     def wake(self) -> None:
         """Jobs may be due: look now."""
-        raise NotImplementedError
+        if not self._scheduled and self._open and self._loop is not None:
+            self._scheduled = True
+            self._loop.call_soon(self._look)
+
+    async def accept(self, job: AsyncEvent | Delivery) -> None:
+        """Enqueue in a transaction of the queue's own, together with all that come in the same moment.
+
+        When it returns, the job is on disk. Cheaper than `enqueue` where nothing else is to be written with it.
+        """
+        self._accepting.append(job)
+        if self._accepted is None:
+            loop = asyncio.get_running_loop()
+            self._accepted = loop.create_future()
+            loop.call_soon(self._write_accepted)
+        await asyncio.shield(self._accepted)
+
+    def _write_accepted(self) -> None:
+        jobs, self._accepting = self._accepting, []
+        accepted, self._accepted = self._accepted, None
+        written = self._db.write_nowait(lambda connection: self.enqueue(connection, *jobs))
+
+        def done(future: asyncio.Future[None]) -> None:
+            assert accepted is not None
+            if future.cancelled():
+                accepted.cancel()
+            elif (error := future.exception()) is not None:
+                accepted.set_exception(error)
+            else:
+                accepted.set_result(None)
+                self.wake()
+
+        written.add_done_callback(done)
+
+    async def list_jobs(
+        self, account_id: str = "", region: str = "", function: str = "", *, limit: int = 1_000
+    ) -> list[JobInfo]:
+        """Jobs in the order they came: waiting, running or retrying. `function` needs account and region."""
+        rows = await self._db.scan(lambda connection: self._store.list(connection, account_id, region, function, limit))
+        running = {seq for seq, job in self._loaded.items() if not self._waits(job)}
+        return [
+            JobInfo(
+                row.id,
+                "event" if row.kind == "E" else "delivery",
+                "running" if row.seq in running else "retrying" if row.due_at > 0 else "waiting",
+                row.lane,
+                row.account_id,
+                row.region,
+                row.enqueued_at,
+                row.due_at,
+                row.failures,
+                row.throttles,
+                row.tries,
+                row.last_error,
+            )
+            for row in rows
+        ]
+
+    def _waits(self, job: Job) -> bool:
+        lane = self.lanes.get(job.lane)
+        return lane is not None and job in lane.jobs
+
+    # -- finding jobs -------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Claim what an earlier run (or a host that has gone) left."""
+        self._loop = asyncio.get_running_loop()
+        now = self._clock.now()
+        until = now + self._lease_s
+        await self._db.write(lambda connection: self._store.open(connection, now, until))
+        self._open = True
+        self._next_due = 0.0
+        self.wake()
+
+    async def run(self) -> None:
+        """Settle, look when retries are due, keep the lease; until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._run_settling())
+            group.create_task(self._run_due())
+            if self._lease_s != math.inf:
+                group.create_task(self._run_lease())
+
+    def _look(self) -> None:
+        """Load what is due: retries first, then new jobs."""
+        self._scheduled = False
+        if not self._open:
+            return
+        self._starved = False
+        now = self._clock.now()
+        if self._next_due <= now:
+            self._look_due(now)
+        self._look_new()
+        self.pump()
+
+    def _look_new(self) -> None:
+        rows = self._db.read_nowait(lambda connection: self._store.new(connection, self._cursor, _BATCH))
+        taken: list[tuple[int, int]] = []
+        size_taken = 0
+        for seq, lane, size in rows:
+            if self._crowded() or size_taken >= _LANE_BYTES:
+                break
+            self._cursor = seq
+            if self._wanted(seq, lane):
+                taken.append((seq, size))
+                size_taken += size
+        self._take(taken)
+        for seq in [seq for seq in list(self._stash) if seq <= self._cursor]:
+            self._stash.pop(seq, None)
+        if rows and (len(rows) == _BATCH or self._cursor < rows[-1][0]) and not self._starved:
+            self.wake()
+
+    def _look_due(self, now: float) -> None:
+        rows = self._db.read_nowait(lambda connection: self._store.due(connection, self._due_cursor, now, _BATCH))
+        taken: list[tuple[int, int]] = []
+        size_taken = 0
+        for due_at, seq, lane, size in rows:
+            if self._crowded() or size_taken >= _LANE_BYTES:
+                self._next_due = due_at
+                self._take(taken)
+                if not self._starved:
+                    self.wake()
+                return
+            size_taken += size
+            self._due_cursor = (due_at, seq)
+            if self._wanted(seq, lane):
+                taken.append((seq, size))
+        self._take(taken)
+        if len(rows) == _BATCH:
+            self.wake()
+            return
+        self._due_cursor = (max(now, self._due_cursor[0]), 1 << 62)
+        found = self._db.read_nowait(lambda connection: self._store.next_due(connection, self._due_cursor[0]))
+        self._next_due = math.inf if found is None else found
+        self._due_changed.set()
+
+    def _look_in_lane(self, lane: Lane) -> None:
+        """The lane has room again: take up what was left in the table."""
+        after = lane.skipped_from
+        if after is None or lane.full or self._crowded():
+            return
+        now = self._clock.now()
+        limit = 2 * _LANE + lane.limit
+        rows = self._db.read_nowait(lambda connection: self._store.in_lane(connection, lane.name, after, now, limit))
+        lane.skipped_from = None
+        taken: list[tuple[int, int]] = []
+        size_taken = 0
+        for seq, name, size in rows:
+            if seq in self._loaded:
+                continue
+            if size_taken + lane.bytes >= _LANE_BYTES and taken:
+                lane.skipped_from = seq
+                break
+            # `_wanted` remembers the first one that does not fit.
+            if self._wanted(seq, name, len(taken)):
+                taken.append((seq, size))
+                size_taken += size
+        if len(rows) == limit and lane.skipped_from is None:
+            lane.skipped_from = rows[-1][0] + 1
+        self._take(taken)
+
+    def _crowded(self) -> bool:
+        if len(self._loaded) >= _LOADED or self._bytes >= _LOADED_BYTES:
+            self._starved = True
+            return True
+        return False
+
+    def _wanted(self, seq: int, name: str, more: int = 0) -> bool:
+        """Whether a job is to be loaded now; if its lane is full, the lane remembers that there is more."""
+        if seq in self._loaded:
+            return False
+        lane = self.lanes.get(name)
+        if lane is not None and (lane.full or len(lane.jobs) + more >= _LANE):
+            if lane.skipped_from is None or seq < lane.skipped_from:
+                lane.skipped_from = seq
+            return False
+        return True
+
+    def _take(self, wanted: list[tuple[int, int]]) -> None:
+        missing = []
+        for seq, _ in wanted:
+            job = self._stash.pop(seq, None)
+            if job is None:
+                missing.append(seq)
+            else:
+                self._push(job)
+        if missing:
+            for job in self._db.read_nowait(lambda connection: self._store.load(connection, missing)):
+                self._push(job)
+
+    def _push(self, job: Job) -> None:
+        self._loaded[job.seq] = job
+        self._bytes += job.size
+        lane = self.lanes.get(job.lane)
+        if lane is None:
+            lane = self.lanes[job.lane] = Lane(job.lane, self._lane_limit)
+        lane.jobs.append(job)
+        lane.bytes += job.size
+        self.line_up(lane)
+
+    def line_up(self, lane: Lane) -> None:
+        """Put a lane in the line, if it has a job that may start."""
+        if not lane.queued and lane.jobs and lane.running < lane.limit:
+            lane.queued = True
+            self.ready.append(lane)
+
+    def finished(self, lane: Lane, job: Job) -> None:
+        """A job has run; it leaves memory once it is settled."""
+        lane.running -= 1
+        lane.completed += 1
+        lane.bytes -= job.size
+        if lane.skipped_from is not None and len(lane.jobs) < _LANE // 2:
+            self._look_in_lane(lane)
+        self.line_up(lane)
+        if lane.empty:
+            self.lanes.pop(lane.name, None)
+
+    # -- settling -----------------------------------------------------------------------------------------------------
+
+    def settle(self, settlement: Settlement) -> None:
+        """Write an outcome soon, together with those of the same moment."""
+        self._settlements.append(settlement)
+        self._to_settle.set()
+
+    async def _run_settling(self) -> None:
+        while True:
+            await self._to_settle.wait()
+            self._to_settle.clear()
+            try:
+                await self.flush()
+            except Exception:
+                # A full disk, most likely. Nothing is lost: the rows stay, and so do the outcomes, until it works.
+                await self._clock.sleep(1.0)
+                self._to_settle.set()
+
+    async def flush(self) -> None:
+        """Write every outcome that waits."""
+        settlements = self._settlements
+        if not settlements:
+            return
+        self._settlements = []
+        now = self._clock.now()
+
+        def write(connection: Connection) -> None:
+            for job in self._store.settle(connection, settlements, now):
+                if len(self._stash) < _LOADED:
+                    self._stash[job.seq] = job
+
+        try:
+            await self._db.write(write)
+        except BaseException:
+            self._settlements = settlements + self._settlements
+            raise
+        self._settled(settlements)
+
+    def _settled(self, settlements: Iterable[Settlement]) -> None:
+        again: list[tuple[int, int]] = []
+        look = self._starved
+        for settlement in settlements:
+            job = settlement.job
+            if self._loaded.pop(job.seq, None) is not None:
+                self._bytes -= job.size
+            look = look or bool(settlement.follow_up)
+            if settlement.due_at is None:
+                continue
+            if settlement.due_at <= self._due_cursor[0]:
+                # Its time came while it was being written: the cursor is past it.
+                if self._wanted(job.seq, job.lane):
+                    again.append((job.seq, job.size))
+            elif settlement.due_at < self._next_due:
+                self._next_due = settlement.due_at
+                self._due_changed.set()
+        self._take(again)
+        if look:
+            self.wake()
+        if again:
+            self.pump()
+
+    async def _run_due(self) -> None:
+        """Wake up when the next retry is due."""
+        while True:
+            self._due_changed.clear()
+            wait_s = self._next_due - self._clock.now()
+            waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._due_changed.wait())]
+            if wait_s != math.inf and not self._starved:
+                waits.append(asyncio.create_task(self._sleep(max(wait_s, 0.001))))
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+            if self._next_due <= self._clock.now() and not self._starved:
+                self.wake()
+
+    async def _sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+
+    async def _run_lease(self) -> None:
+        while True:
+            await self._clock.sleep(self._lease_s / 3)
+            if await self._adopt(self._clock.now()):
+                self._cursor = 0
+                self._due_cursor, self._next_due = (0.0, 0), 0.0
+                self.wake()
+
+    async def _adopt(self, now: float) -> int:
+        return await self._db.write(lambda connection: self._store.adopt(connection, now, now + self._lease_s))
+
+    def close(self) -> None:
+        """Start nothing more."""
+        self._open = False
+        self.pump = lambda: None

@@ -1,0 +1,314 @@
+"""Executes the queue's jobs and settles them: one function decides what becomes of each.
+
+An event: run the function; done (and what OnSuccess wants), or again after a minute, then two, or OnFailure and the
+dead-letter queue; throttles and the service's own errors back off until the event is too old. A delivery: one call
+through the dispatcher, again while it fails for reasons that may pass.
+Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html, contract §11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+
+from alonzo.core.arn import arn, parse_arn
+from alonzo.core.clock import Clock
+from alonzo.core.context import Context, Principal
+from alonzo.core.errors import NotImplementedOperation, ServiceError
+from alonzo.dispatch import Dispatcher
+from alonzo.engine.destinations import record, to_dead_letter, to_destination
+from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.invoker import Invoker
+from alonzo.engine.jobs import AsyncEvent, Delivery, Job, Settlement
+from alonzo.engine.queue import Lane, Queue
+from alonzo.engine.source import EventConfig, FunctionSource
+from alonzo.engine.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+_LONGEST_BACKOFF_S = 300.0
+#: A delivery is given up after this time. Source: AWS keeps trying an asynchronous hand-over for six hours.
+_DELIVERY_AGE_S = 21_600.0
+_CALL_DEADLINE_S = 120.0
+#: How long a function's version and configuration may be used for further events, in real seconds.
+_RESOLVED_S = 0.05
+_GROW_EVERY_S = 0.1
+
+#: Jobs of one lane at a time, for each processor: more environments than this make a machine slower, not faster.
+LANE_START_PER_CPU = 4
+LANE_MOST_PER_CPU = 32
+
+
+class Deliverer:
+    """Takes jobs off the queue's lanes, in turn, and runs them."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        invoker: Invoker,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        tasks: Tasks,
+        functions: Callable[[], FunctionSource | None],
+        *,
+        retry_base_s: float,
+        throttle_base_s: float,
+        concurrency: int,
+    ) -> None:
+        self._queue = queue
+        self._invoker = invoker
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._tasks = tasks
+        self._functions = functions
+        self._retry_base_s = retry_base_s
+        self._throttle_base_s = throttle_base_s
+        self._limit = concurrency
+        self._lane_most = min(concurrency, LANE_MOST_PER_CPU * (os.cpu_count() or 1))
+        self._running = 0
+        self._resolved: dict[str, tuple[float, FunctionVersion, EventConfig]] = {}
+        self._growing: asyncio.TimerHandle | None = None
+        self._closing = False
+        queue.pump = self.pump
+
+    # -- starting jobs ------------------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Start what may start, one job of each lane in turn."""
+        ready = self._queue.ready
+        while ready and self._running < self._limit and not self._closing:
+            lane = ready.popleft()
+            lane.queued = False
+            if not lane.jobs or lane.running >= lane.limit:
+                continue
+            job = lane.jobs.popleft()
+            lane.running += 1
+            self._running += 1
+            self._tasks.start(self._execute(job, lane))
+            self._queue.line_up(lane)
+            if lane.jobs and lane.running >= lane.limit and self._growing is None:
+                self._growing = asyncio.get_running_loop().call_later(_GROW_EVERY_S, self._grow)
+
+    def _grow(self) -> None:
+        """Let lanes whose jobs take long run more of them: a slot that ended no job since the last look mostly waits.
+
+        Short jobs that queue up are bound by the machine, and more environments would not help them.
+        """
+        self._growing = None
+        again = False
+        for lane in self._queue.lanes.values():
+            if lane.jobs and lane.running >= lane.limit < self._lane_most:
+                again = True
+                if lane.completed < lane.limit:
+                    lane.limit = min(2 * lane.limit, self._lane_most)
+                    self._queue.line_up(lane)
+            lane.completed = 0
+        if again and not self._closing:
+            self._growing = asyncio.get_running_loop().call_later(_GROW_EVERY_S, self._grow)
+        self.pump()
+
+    def forget(self, function_arn: str = "") -> None:
+        """Functions may have changed: resolve them again."""
+        del function_arn
+        self._resolved.clear()
+
+    def close(self) -> None:
+        """Start nothing more; what runs is settled if it ends in time, and runs again at the next start if not."""
+        self._closing = True
+        if self._growing is not None:
+            self._growing.cancel()
+            self._growing = None
+
+    async def _execute(self, job: Job, lane: Lane) -> None:
+        try:
+            if isinstance(job.what, AsyncEvent):
+                settlement = await self._run_event(job, job.what, lane)
+            else:
+                settlement = await self._run_delivery(job, job.what)
+            if settlement is not None:
+                self._queue.settle(settlement)
+        finally:
+            self._running -= 1
+            self._queue.finished(lane, job)
+            self.pump()
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    async def _run_event(self, job: Job, event: AsyncEvent, lane: Lane) -> Settlement | None:
+        try:
+            fv, config = await self._resolve(event, job.lane)
+        except ServiceError as error:
+            return self._unresolved(job, error)
+        except Exception as error:
+            log.exception("event %s cannot be resolved", event.request_id)
+            return self._back_off(job, str(error), self._default_age_ends(job))
+        if fv.reserved_concurrency == 0:
+            return self._failed(job, event, fv, config, "ZeroReservedConcurrency", None, count=0)
+        if fv.reserved_concurrency is not None:
+            lane.limit = max(1, min(lane.limit, fv.reserved_concurrency))
+        if self._clock.now() - job.enqueued_at > config.max_age_s:
+            return self._failed(job, event, fv, config, "EventAgeExceeded", None)
+        try:
+            result = await self._invoker.invoke(
+                fv,
+                Invocation(
+                    event.request_id, event.payload, event.invoked_arn, event.client_context, event.trace_header
+                ),
+            )
+        except ServiceError as error:
+            if self._closing:
+                return None  # stopped under way: it runs again at the next start
+            return self._not_run(job, event, fv, config, error)
+        except Exception as error:
+            log.exception("event %s failed", event.request_id)
+            return self._back_off(job, str(error), job.enqueued_at + config.max_age_s)
+        job.tries += 1
+        if not result.function_error:
+            return Settlement(job, follow_up=self._succeeded(event, fv, config, job, result))
+        return self._function_failed(job, event, fv, config, result)
+
+    async def _resolve(self, event: AsyncEvent, lane: str) -> tuple[FunctionVersion, EventConfig]:
+        loop = asyncio.get_running_loop()
+        key = f"{lane}:{event.qualifier}"
+        found = self._resolved.get(key)
+        if found is not None and found[0] > loop.time():
+            return found[1], found[2]
+        functions = self._functions()
+        if functions is None:
+            raise RuntimeError("the engine has no source of functions")
+        where = (event.account_id, event.region, event.function_name, event.qualifier)
+        fv = await functions.resolve(*where)
+        config = await functions.event_config(*where)
+        if len(self._resolved) > 1_000:
+            self._resolved.clear()
+        self._resolved[key] = (loop.time() + _RESOLVED_S, fv, config)
+        return fv, config
+
+    def _unresolved(self, job: Job, error: ServiceError) -> Settlement:
+        if error.status == 404:
+            log.warning("event %s dropped: %s", job.what.id, error)
+            return Settlement(job)  # the function has been deleted, and its destinations with it
+        return self._back_off(job, str(error), self._default_age_ends(job))
+
+    def _default_age_ends(self, job: Job) -> float:
+        return job.enqueued_at + EventConfig().max_age_s
+
+    def _not_run(
+        self, job: Job, event: AsyncEvent, fv: FunctionVersion, config: EventConfig, error: ServiceError
+    ) -> Settlement:
+        """Throttled, or no environment could be made: again, until the event is too old."""
+        too_old_at = job.enqueued_at + config.max_age_s
+        if self._clock.now() >= too_old_at:
+            return self._failed(job, event, fv, config, "EventAgeExceeded", None)
+        return self._back_off(job, str(error), too_old_at)
+
+    def _back_off(self, job: Job, why: str, too_old_at: float) -> Settlement:
+        """One second, doubling to five minutes; the last try is when the event gets too old, so that it is reported."""
+        now = self._clock.now()
+        delay_s = min(self._throttle_base_s * 2 ** min(job.throttles, 30), _LONGEST_BACKOFF_S)
+        job.throttles += 1
+        job.last_error = why
+        if now >= too_old_at:
+            log.warning("%s dropped, too old: %s", job.what.id, why)
+            return Settlement(job)
+        return Settlement(job, max(min(now + delay_s, too_old_at + 0.001), now + 0.001))
+
+    def _function_failed(
+        self, job: Job, event: AsyncEvent, fv: FunctionVersion, config: EventConfig, result: InvokeResult
+    ) -> Settlement:
+        job.failures += 1
+        job.last_error = result.payload[:500].decode("utf-8", "replace")
+        if job.failures > config.max_retries:
+            return self._failed(job, event, fv, config, "RetriesExhausted", result)
+        now = self._clock.now()
+        due_at = now + self._retry_base_s * 2 ** (job.failures - 1)
+        if due_at > job.enqueued_at + config.max_age_s:
+            return self._failed(job, event, fv, config, "EventAgeExceeded", result)
+        return Settlement(job, max(due_at, now + 0.001))
+
+    def _succeeded(
+        self, event: AsyncEvent, fv: FunctionVersion, config: EventConfig, job: Job, result: InvokeResult
+    ) -> tuple[Delivery, ...]:
+        if not config.on_success:
+            return ()
+        document = record(event, fv, "Success", job.tries, result, self._clock.now())
+        return self._follow_up(lambda: to_destination(config.on_success, event, fv, document, success=True))
+
+    def _failed(
+        self,
+        job: Job,
+        event: AsyncEvent,
+        fv: FunctionVersion,
+        config: EventConfig,
+        condition: str,
+        result: InvokeResult | None,
+        count: int | None = None,
+    ) -> Settlement:
+        """Given up: OnFailure's destination and the dead-letter queue both hear of it."""
+        follow_up: tuple[Delivery, ...] = ()
+        if config.on_failure:
+            tries = job.tries if count is None else count
+            document = record(event, fv, condition, tries, result, self._clock.now())
+            follow_up += self._follow_up(lambda: to_destination(config.on_failure, event, fv, document, success=False))
+        if config.dead_letter:
+            follow_up += self._follow_up(lambda: to_dead_letter(config.dead_letter, event, fv, result))
+        return Settlement(job, follow_up=follow_up)
+
+    def _follow_up(self, make: Callable[[], Delivery]) -> tuple[Delivery, ...]:
+        try:
+            return (make(),)
+        except ValueError as error:
+            log.warning("outcome not delivered: %s", error)
+            return ()
+
+    # -- deliveries ---------------------------------------------------------------------------------------------------
+
+    async def _run_delivery(self, job: Job, delivery: Delivery) -> Settlement | None:
+        job.tries += 1
+        try:
+            async with asyncio.timeout(_CALL_DEADLINE_S):
+                await self._dispatcher.call(
+                    _context(delivery), delivery.service, delivery.operation, dict(delivery.params)
+                )
+        except ServiceError as error:
+            if self._closing:
+                return None
+            if not _may_pass(error):
+                log.warning("delivery %s to %s dropped: %s", delivery.id, delivery.service, error)
+                return Settlement(job)
+            return self._back_off(job, str(error), job.enqueued_at + _DELIVERY_AGE_S)
+        except Exception as error:
+            if self._closing:
+                return None
+            log.exception("delivery %s failed", delivery.id)
+            return self._back_off(job, repr(error), job.enqueued_at + _DELIVERY_AGE_S)
+        return Settlement(job)
+
+
+def _may_pass(error: ServiceError) -> bool:
+    if isinstance(error, NotImplementedOperation):
+        return False
+    return error.status >= 500 or error.status in (409, 429) or "Throttl" in error.code
+
+
+def _context(delivery: Delivery) -> Context:
+    return Context(
+        delivery.account_id,
+        delivery.region,
+        _principal(delivery),
+        delivery.id,
+        source_arn=delivery.source_arn,
+        source_account=delivery.account_id,
+        trace_header=delivery.trace_header,
+    )
+
+
+def _principal(delivery: Delivery) -> Principal:
+    if not delivery.principal.startswith("arn:"):
+        return Principal.service(delivery.principal, delivery.account_id)
+    role = parse_arn(delivery.principal)
+    name = role.resource.rpartition("/")[2]
+    session = arn("sts", "", role.account_id, f"assumed-role/{name}/{delivery.labels.get('function', 'lambda')}")
+    return Principal("role", role.account_id, session, role_arn=delivery.principal, name=name)

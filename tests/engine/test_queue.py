@@ -1,0 +1,306 @@
+"""The durable queue and the delivery of its jobs, with real functions where a function matters."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from alonzo.core.errors import ServiceError
+from alonzo.engine import EventConfig
+from alonzo.engine.function import Invocation, InvokeResult
+from alonzo.engine.queue import AsyncEvent, Delivery
+from alonzo.testing.clock import FakeClock
+
+ACCOUNT, REGION = "000000000000", "us-east-1"
+QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:out"
+
+
+class Script:
+    """In place of the invoker: answers by script, and remembers when it was asked."""
+
+    def __init__(self, world: Any, answer: Callable[[Invocation, int], InvokeResult]) -> None:
+        self.world = world
+        self.answer = answer
+        self.calls: list[tuple[float, Invocation]] = []
+        self.closing = False
+
+    async def invoke(self, fv: Any, invocation: Invocation) -> InvokeResult:
+        self.calls.append((self.world.parts.clock.now(), invocation))
+        return self.answer(invocation, len(self.calls))
+
+
+def script(world: Any, answer: Callable[[Invocation, int], InvokeResult]) -> Script:
+    made = Script(world, answer)
+    world.engine._deliverer._invoker = made
+    return made
+
+
+def event(n: int | str = 1, name: str = "f", payload: bytes = b'{"n": 1}') -> AsyncEvent:
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+    return AsyncEvent(f"{arn}/{n}", ACCOUNT, REGION, name, "", arn, f"request-{n}", payload)
+
+
+async def until(check: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not check():
+            await asyncio.sleep(0.005)
+
+
+async def run_out(world: Any, clock: FakeClock) -> None:
+    """Let time pass, from retry to retry, until the queue is empty."""
+    queue = world.engine.queue
+    while rows(world):
+        await until(lambda: not rows(world) or (not queue._loaded and queue._next_due > clock.now()))
+        if rows(world):
+            await clock.advance(queue._next_due - clock.now())
+
+
+def rows(world: Any) -> int:
+    return int(world.parts.db.read_nowait(lambda c: c.execute(text("SELECT count(*) FROM engine_jobs")).scalar()))
+
+
+FAILED = InvokeResult(b'{"errorMessage": "no", "errorType": "E"}', "$LATEST", "Unhandled")
+FINE = InvokeResult(b'{"ok": true}', "$LATEST")
+
+
+async def test_an_accepted_event_runs_the_function_once(world: Any) -> None:
+    """An event that was accepted runs the real function with its payload and request id, and then is gone."""
+    world.function("f", "def handler(event, context):\n    print('ran', event['n'], context.aws_request_id)\n")
+    await world.engine.queue.accept(event())
+    await until(lambda: rows(world) == 0)
+    assert "ran 1 request-1\n" in await world.log()
+
+
+async def test_an_id_is_enqueued_once(world: Any) -> None:
+    """Enqueueing an id that waits already does nothing."""
+    world.function("f", "")
+    ran = script(world, lambda *_: FINE)
+    await world.parts.db.write(lambda c: world.engine.queue.enqueue(c, event(), event(), event(2)))
+    world.engine.queue.wake()
+    await until(lambda: rows(world) == 0)
+    assert sorted(call.request_id for _, call in ran.calls) == ["request-1", "request-2"]
+
+
+async def test_a_rolled_back_job_never_runs(world: Any) -> None:
+    """A job whose transaction failed does not run, though memory had seen it."""
+    world.function("f", "")
+    ran = script(world, lambda *_: FINE)
+
+    def fails(connection: Any) -> None:
+        world.engine.queue.enqueue(connection, event(1))
+        raise RuntimeError("rolled back")
+
+    with pytest.raises(RuntimeError):
+        await world.parts.db.write(fails)
+    await world.engine.queue.accept(event(2))
+    await until(lambda: len(ran.calls) == 1 and rows(world) == 0)
+    assert ran.calls[0][1].request_id == "request-2"
+
+
+async def test_failures_are_retried_after_one_and_two_minutes(make: Any) -> None:
+    """A failing event runs three times, one and then two minutes apart, under one request id; then OnFailure hears."""
+    clock = FakeClock()
+    async with make(clock=clock) as world:
+        fv = world.function("f", "")
+        world.functions.configs["f"] = EventConfig(on_failure=QUEUE, dead_letter=QUEUE + "-dlq")
+        ran = script(world, lambda *_: FAILED)
+        await world.engine.queue.accept(event())
+        await run_out(world, clock)
+        times = [at for at, _ in ran.calls]
+        assert [round(at - times[0]) for at in times] == [0, 60, 180]
+        assert {call.request_id for _, call in ran.calls} == {"request-1"}
+        sent = {params["QueueUrl"].rpartition("/")[2]: params for params in world.dispatcher.of("SendMessage")}
+        body = json.loads(sent["out"]["MessageBody"])
+        del body["timestamp"]
+        assert body == {
+            "version": "1.0",
+            "requestContext": {
+                "requestId": "request-1",
+                "functionArn": f"{fv.arn}:$LATEST",
+                "condition": "RetriesExhausted",
+                "approximateInvokeCount": 3,
+            },
+            "requestPayload": {"n": 1},
+            "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+            "responsePayload": {"errorMessage": "no", "errorType": "E"},
+        }
+        assert sent["out-dlq"]["MessageBody"] == '{"n": 1}'
+        assert sent["out-dlq"]["MessageAttributes"] == {
+            "RequestID": {"DataType": "String", "StringValue": "request-1"},
+            "ErrorCode": {"DataType": "Number", "StringValue": "200"},
+            "ErrorMessage": {"DataType": "String", "StringValue": "no"},
+        }
+
+
+async def test_success_goes_to_its_destination_as_the_functions_role(world: Any) -> None:
+    """OnSuccess gets AWS's document, sent with the permissions of the function's role."""
+    fv = world.function("f", "")
+    world.functions.configs["f"] = EventConfig(on_success=QUEUE)
+    script(world, lambda *_: FINE)
+    await world.engine.queue.accept(event())
+    await until(lambda: rows(world) == 0)
+    (call,) = [call for call in world.dispatcher.calls if call[2] == "SendMessage"]
+    body = json.loads(call[3]["MessageBody"])
+    assert (body["requestContext"]["condition"], body["requestContext"]["approximateInvokeCount"]) == ("Success", 1)
+    assert body["responsePayload"] == {"ok": True}
+    assert body["responseContext"] == {"statusCode": 200, "executedVersion": "$LATEST"}
+    assert (call[0].principal.kind, call[0].principal.role_arn) == ("role", fv.role_arn)
+
+
+async def test_throttles_back_off_until_the_event_is_too_old(make: Any) -> None:
+    """A throttled event is tried after 1, 2, 4 … at most 300 seconds, and given up when it is six hours old."""
+    clock = FakeClock()
+    async with make(clock=clock) as world:
+        world.function("f", "")
+        world.functions.configs["f"] = EventConfig(on_failure=QUEUE)
+
+        def throttled(*_: Any) -> InvokeResult:
+            raise ServiceError("TooManyRequestsException", "Rate Exceeded.", status=429)
+
+        ran = script(world, throttled)
+        await world.engine.queue.accept(event())
+        await run_out(world, clock)
+        times = [at for at, _ in ran.calls]
+        gaps = [round(b - a) for a, b in itertools.pairwise(times)]
+        assert gaps[:10] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+        assert set(gaps[9:-1]) == {300}
+        assert 21_000 < times[-1] - times[0] <= 21_601
+        body = json.loads(world.dispatcher.of("SendMessage")[0]["MessageBody"])
+        assert body["requestContext"]["condition"] == "EventAgeExceeded"
+        assert "responsePayload" not in body
+
+
+async def test_a_reservation_of_zero_fails_at_once(world: Any) -> None:
+    """With reserved concurrency 0 an event goes to OnFailure without having run."""
+    world.function("f", "", reserved_concurrency=0)
+    world.functions.configs["f"] = EventConfig(on_failure=QUEUE)
+    ran = script(world, lambda *_: FINE)
+    await world.engine.queue.accept(event())
+    await until(lambda: rows(world) == 0)
+    context = json.loads(world.dispatcher.of("SendMessage")[0]["MessageBody"])["requestContext"]
+    assert (context["condition"], context["approximateInvokeCount"]) == ("ZeroReservedConcurrency", 0)
+    assert not ran.calls
+
+
+async def test_an_event_of_a_deleted_function_is_dropped(world: Any) -> None:
+    """An event whose function is gone leaves the queue."""
+    await world.engine.queue.accept(event(name="gone"))
+    await until(lambda: rows(world) == 0)
+
+
+async def test_a_delivery_is_tried_again_while_its_failure_may_pass(make: Any) -> None:
+    """A delivery answered 500 is tried again as the same service with the same request id; a 403 ends it."""
+    clock = FakeClock()
+    async with make(clock=clock) as world:
+        answers = [
+            ServiceError("InternalError", "later", status=500),
+            ServiceError("TooManyRequestsException", "later", status=429),
+            None,
+        ]
+
+        def answer(_ctx: Any, _params: Any) -> dict[str, Any]:
+            error = answers.pop(0)
+            if error is not None:
+                raise error
+            return {}
+
+        world.dispatcher.answers["lambda.Invoke"] = answer
+        params = {"FunctionName": "f", "Payload": b"\x00\xff"}
+        delivery = Delivery("d-1", ACCOUNT, REGION, "lambda", "Invoke", params, "s3.amazonaws.com", "arn:aws:s3:::b")
+        await world.engine.queue.accept(delivery)
+        await run_out(world, clock)
+        calls = [call for call in world.dispatcher.calls if call[2] == "Invoke"]
+        assert len(calls) == 3
+        for ctx, _, _, sent in calls:
+            assert sent == params
+            assert (ctx.principal.name, ctx.request_id, ctx.source_arn) == ("s3.amazonaws.com", "d-1", "arn:aws:s3:::b")
+        answers.append(ServiceError("AccessDeniedException", "no", status=403))
+        await world.engine.queue.accept(
+            Delivery("d-2", ACCOUNT, REGION, "lambda", "Invoke", params, "s3.amazonaws.com")
+        )
+        await until(lambda: rows(world) == 0)
+        assert len([call for call in world.dispatcher.calls if call[2] == "Invoke"]) == 4
+
+
+async def test_a_hand_over_that_is_repeated_runs_once(world: Any) -> None:
+    """An event that ran stays known until the delivery that handed it over is settled."""
+    world.function("f", "")
+    ran = script(world, lambda *_: FINE)
+    queue = world.engine.queue
+    first = asyncio.Event()
+    again = asyncio.Event()
+
+    async def hand_over(ctx: Any, _params: Any) -> dict[str, Any]:
+        await queue.accept(event(ctx.request_id.removeprefix("request-")))
+        first.set()
+        await again.wait()
+        await queue.accept(event(ctx.request_id.removeprefix("request-")))
+        return {}
+
+    world.dispatcher.answers["lambda.Invoke"] = hand_over
+    await queue.accept(Delivery("request-9", ACCOUNT, REGION, "lambda", "Invoke", {}, "s3.amazonaws.com"))
+    await first.wait()
+    await until(lambda: len(ran.calls) == 1)
+    await queue.flush()
+    assert rows(world) == 2  # the delivery, and the event that has run
+    again.set()
+    await until(lambda: rows(world) == 0)
+    assert len(ran.calls) == 1
+
+
+async def test_a_stuck_function_does_not_hold_up_another(make: Any) -> None:
+    """With more events of a stuck function than memory holds, another function's event runs at once."""
+    async with make(account_concurrency=64) as world:
+        world.function("stuck", "")
+        world.function("quick", "")
+        gate = asyncio.Event()
+        done: list[str] = []
+
+        class Invoker:
+            async def invoke(self, fv: Any, invocation: Invocation) -> InvokeResult:
+                if fv.name == "stuck":
+                    await gate.wait()
+                done.append(fv.name)
+                return FINE
+
+        world.engine._deliverer._invoker = Invoker()
+        queue = world.engine.queue
+        queue_most = world.engine._deliverer._lane_most = 16
+        await world.parts.db.write(lambda c: queue.enqueue(c, *(event(n, "stuck") for n in range(1_500))))
+        queue.wake()
+        await asyncio.sleep(0)
+        await queue.accept(event(1, "quick"))
+        await until(lambda: done == ["quick"], 5)
+        assert queue_most < 64
+        gate.set()
+        await until(lambda: rows(world) == 0, 30)
+        assert len(done) == 1_501
+
+
+async def test_what_waits_can_be_listed(make: Any) -> None:
+    """Jobs show as running, waiting for their retry, or waiting, with their last error."""
+    async with make() as world:
+        world.function("f", "")
+        gate = asyncio.Event()
+
+        class Invoker:
+            async def invoke(self, fv: Any, invocation: Invocation) -> InvokeResult:
+                if invocation.request_id == "request-1":
+                    return FAILED
+                await gate.wait()
+                return FINE
+
+        world.engine._deliverer._invoker = Invoker()
+        await world.engine.queue.accept(event(1))
+        await world.engine.queue.accept(event(2))
+        await asyncio.sleep(0.05)
+        listed = await world.engine.queue.list_jobs(ACCOUNT, REGION, "f")
+        assert [(job.state, job.tries) for job in listed] == [("retrying", 1), ("running", 0)]
+        assert "no" in listed[0].last_error
+        gate.set()
