@@ -92,7 +92,9 @@ async def check(file, suite, case):
     assert parsed.operation == case["given"]["name"]
     expected = plain(case.get("params", {}))
     shape = model.operation(parsed.operation).input
-    bound = {name: member for name, member in shape.members.items() if member.location == "querystring"} if shape else {}
+    bound = (
+        {name: member for name, member in shape.members.items() if member.location == "querystring"} if shape else {}
+    )
     names = {member.wire_name or name for name, member in bound.items() if member.type != "map"}
     for name, member in bound.items():
         # A map of the query string holds what is no member of its own; some cases repeat those members in it.

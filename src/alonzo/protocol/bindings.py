@@ -31,7 +31,17 @@ _LENIENT_DATES = frozenset(
 class RestReader:
     """Compiled for one operation."""
 
-    __slots__ = ("_body", "_header_maps", "_headers", "_labels", "_payload", "_query", "_query_map", "streaming")
+    __slots__ = (
+        "_body",
+        "_header_maps",
+        "_headers",
+        "_labels",
+        "_payload",
+        "_query",
+        "_query_map",
+        "_routed",
+        "streaming",
+    )
 
     def __init__(self, operation: Operation, *, xml: bool) -> None:
         self._labels: dict[str, tuple[str, TextReader]] = {}
@@ -41,6 +51,8 @@ class RestReader:
         self._header_maps: list[tuple[str, str]] = []
         self._payload: str | None = None
         self._body: Callable[[bytes], Any] | None = None
+        #: Keys of the query string that belong to the operation's address.
+        self._routed = frozenset(part.partition("=")[0] for part in operation.uri.partition("?")[2].split("&"))
         #: The body is handed on as it comes, unread.
         self.streaming = False
         shape = operation.input
@@ -100,8 +112,8 @@ class RestReader:
                 if found is not None:
                     params[found[0]] = found[1](values)
             if self._query_map is not None:
-                name, lists = self._query_map
-                rest = {key: values for key, values in query.items() if key not in known}
+                (name, lists), routed = self._query_map, self._routed
+                rest = {key: values for key, values in query.items() if key not in known and key not in routed}
                 if rest:
                     params[name] = rest if lists else {key: values[0] for key, values in rest.items()}
         self._read_headers(request.headers, params)
@@ -196,17 +208,14 @@ def _header_reader(wire: str, member: Shape) -> TextReader:
 
 
 def _header_date(wire: str, read: TextReader) -> TextReader:
-    lenient, verbatim = wire.lower() in _LENIENT_DATES, wire.lower() == "expires"
+    lenient = wire.lower() in _LENIENT_DATES
 
-    def read_date(text: str) -> datetime | str | None:
+    def read_date(text: str) -> datetime | None:
         try:
             moment: datetime = read(text)
         except Malformed:
             if lenient:
                 return None
-            if verbatim:
-                # S3 keeps whatever the client called Expires.
-                return text
             raise
         return moment
 

@@ -61,12 +61,25 @@ class Candidate:
 
 
 @dataclass(slots=True)
+class _Choice:
+    """The operations of one method at one path; `plain` are those that an empty query string may mean."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    plain: list[Candidate] = field(default_factory=list)
+
+    def add(self, candidate: Candidate) -> None:
+        self.candidates.append(candidate)
+        if not candidate.literals and not candidate.required_query:
+            self.plain.append(candidate)
+
+
+@dataclass(slots=True)
 class _Node:
     literals: dict[str, _Node] = field(default_factory=dict)
     label: _Node | None = None
-    #: What may follow a greedy label, longest first, with the candidates.
-    greedy: dict[str, dict[str, list[Candidate]]] = field(default_factory=dict)
-    here: dict[str, list[Candidate]] = field(default_factory=dict)
+    #: What may follow a greedy label.
+    greedy: dict[str, dict[str, _Choice]] = field(default_factory=dict)
+    here: dict[str, _Choice] = field(default_factory=dict)
 
 
 class Routes:
@@ -100,13 +113,13 @@ class Routes:
                 found = Candidate(
                     name, tuple(labels), tuple(literals), required_query, required_headers, operation.deprecated
                 )
-                node.greedy.setdefault(rest, {}).setdefault(operation.method, []).append(found)
+                node.greedy.setdefault(rest, {}).setdefault(operation.method, _Choice()).add(found)
                 return
             if node.label is None:
                 node.label = _Node()
             node = node.label
         found = Candidate(name, tuple(labels), tuple(literals), required_query, required_headers, operation.deprecated)
-        node.here.setdefault(operation.method, []).append(found)
+        node.here.setdefault(operation.method, _Choice()).add(found)
 
     def find(self, method: str, path: str, query: Query, headers: Headers) -> tuple[str, Mapping[str, str]] | None:
         """The operation and its labels' values, decoded. Raises UnicodeDecodeError."""
@@ -152,9 +165,12 @@ class Routes:
         return None
 
 
-def _best(candidates: list[Candidate] | None, query: Query, headers: Headers) -> Candidate | None:
-    if not candidates:
+def _best(choice: _Choice | None, query: Query, headers: Headers) -> Candidate | None:
+    if choice is None:
         return None
+    candidates = choice.candidates if query or not choice.plain else choice.plain
+    if len(candidates) == 1 and not candidates[0].literals:
+        return candidates[0]
     best: Candidate | None = None
     best_rank: tuple[int, int, int, int] = (-1, 0, 0, 0)
     for candidate in candidates:

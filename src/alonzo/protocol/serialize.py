@@ -14,7 +14,7 @@ from alonzo.protocol.event_stream import EventStreamWriter
 from alonzo.protocol.model import Operation, ServiceModel, Shape
 from alonzo.protocol.problems import ParseError
 from alonzo.protocol.s3 import LOCATION_OPERATION, NAMESPACE, ROOTS, bucket_location, host_id
-from alonzo.protocol.write_headers import header_writer
+from alonzo.protocol.write_headers import HeaderWriter, header_writer, one_line
 from alonzo.protocol.write_values import (
     cbor_scalar,
     dump_cbor,
@@ -86,23 +86,28 @@ def _compile_rest(operation: Operation, protocol: str) -> Serializer:
 
     def write(result: Mapping[str, Any], request_id: str) -> Response:
         found = id_headers(model, protocol, request_id)
-        for member, name, to_text in headers:
-            value = result.get(member)
-            if value is not None:
-                text = to_text(value)
-                if text is not None:
-                    found.append((name, text))
+        content, kind = (b"", None) if head else body(result)
+        # The edge counts what it can; a member that says the length too must not say it twice.
+        counted = not head and isinstance(content, bytes | FileBody)
+        for member, value in result.items():
+            known = headers.get(member)
+            if known is None or value is None:
+                continue
+            name, to_text = known
+            if counted and name == "Content-Length":
+                continue
+            text = to_text(value)
+            if text is not None:
+                found.append((name, text))
+                if name == "Content-Type":
+                    kind = None
         for member, prefix in header_maps:
             for key, value in (result.get(member) or {}).items():
-                found.append((prefix + key, str(value)))
+                found.append((prefix + key, one_line(value)))
         code = result.get(status_member, status) if status_member is not None else status
         if ranged and result.get("ContentRange"):
             code = 206
-        content, kind = (b"", None) if head else body(result)
-        if isinstance(content, bytes | FileBody) and not head:
-            # The edge counts; a member of the result that says so too must not say it twice.
-            found = [pair for pair in found if pair[0] != "Content-Length"]
-        if kind is not None and not any(name.lower() == "content-type" for name, _ in found):
+        if kind is not None:
             found.append(("Content-Type", kind))
         return Response(code, found, content)
 
@@ -111,16 +116,16 @@ def _compile_rest(operation: Operation, protocol: str) -> Serializer:
 
 def _bound(
     shape: Shape | None,
-) -> tuple[str | None, list[tuple[str, str, Callable[[Any], str | None]]], list[tuple[str, str]]]:
+) -> tuple[str | None, dict[str, tuple[str, HeaderWriter]], list[tuple[str, str]]]:
     status_member: str | None = None
-    headers: list[tuple[str, str, Callable[[Any], str | None]]] = []
+    headers: dict[str, tuple[str, HeaderWriter]] = {}
     header_maps: list[tuple[str, str]] = []
     for name, member in shape.members.items() if shape is not None else ():
         wire = member.wire_name or name
         if member.location == "statusCode":
             status_member = name
         elif member.location == "header":
-            headers.append((name, wire, header_writer(member)))
+            headers[name] = ("Content-Type" if wire.lower() == "content-type" else wire, header_writer(member))
         elif member.location == "headers":
             header_maps.append((name, member.wire_name or ""))
     return status_member, headers, header_maps

@@ -27,15 +27,16 @@ def header_writer(shape: Shape) -> HeaderWriter:
         return _float
     if shape.type == "timestamp":
         write = WRITERS[shape.traits.get("timestampFormat", "rfc822")]
-        return lambda value: str(write(value)) if isinstance(value, datetime) else _one_line(value)
+        return lambda value: str(write(value)) if isinstance(value, datetime) else one_line(value)
     if shape.type == "blob":
         return lambda value: base64.b64encode(value).decode()
     if shape.type == "list":
         return _list(shape.member)
-    return _one_line
+    return one_line
 
 
-def _one_line(value: Any) -> str:
+def one_line(value: Any) -> str:
+    """A value's text without line breaks, so that no member of a result can end a header."""
     text = value if isinstance(value, str) else str(value)
     if "\n" in text or "\r" in text or "\0" in text:
         text = text.replace("\r", " ").replace("\n", " ").replace("\0", "")
