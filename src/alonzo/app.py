@@ -82,6 +82,7 @@ class App:
         parts = self.parts = Parts(settings, self._clock, ids, database, blobs, Dispatcher())
         identities = iam.build(parts)
         tokens = sts.build(parts, identities)
+
         self.credentials = tokens.credentials
         self.runtimes = Runtimes(parts)
         self.engine = Engine(parts, sandbox=self.sandbox, runtimes=self.runtimes, serve_aws=self._serve_aws)
@@ -122,7 +123,7 @@ class App:
             group.create_task(self._sweep_blobs())
             for service in self.services:
                 if service.run is not None:
-                    group.create_task(service.run())
+                    group.create_task(_background(service.run))
 
     async def _end_background(self) -> None:
         assert self._background is not None
@@ -172,6 +173,10 @@ class App:
         }
 
 
+async def _background(run: Callable[[], Awaitable[None]]) -> None:
+    await run()
+
+
 def _bucket_cors(objects: s3.S3Service) -> BucketCors:
     """A bucket's CORS rules, applied."""
 
@@ -218,6 +223,6 @@ def run(settings: Settings, ready: Callable[[str], None]) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
-    os.umask(0o077)
+    os.umask(0o022)  # functions, as users of their own, read unpacked code; the data folder itself is closed to others
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, ready))

@@ -119,6 +119,7 @@ class Edge:
             http=_BoundedProtocol,
             ws="none",
             lifespan="off",
+            interface="asgi3",
             log_config=None,
             access_log=False,
             server_header=False,
