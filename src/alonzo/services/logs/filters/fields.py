@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from alonzo.services.logs.filters.errors import invalid
 from alonzo.services.logs.filters.expression import Condition, Lookup, Parser
 
-_FIELD = re.compile(r'"((?:[^"\\]|\\.)*)"|\[([^\]]*)\]|(\S+)')
+_START = re.compile(r"\S")
+_WORD = re.compile(r"\S+")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _PART = re.compile(r'(?:[^,"%]|"(?:[^"\\]|\\.)*"|%(?:[^%\\]|\\.)*%)*')
 _NAME = re.compile(r"\s*\$?([\w.-]+)")
 MAX_FIELDS = 100
@@ -51,7 +53,7 @@ class FieldsPattern:
 
     def extract(self, message: str) -> dict[str, str] | None:
         """The fields by name, or None where their number differs."""
-        found = [(m[1] if m[1] is not None else m[2] if m[2] is not None else m[3]) for m in _FIELD.finditer(message)]
+        found = _fields(message)
         count = len(self._names)
         if self._gap is None:
             if len(found) != count:
@@ -65,6 +67,40 @@ class FieldsPattern:
     def __call__(self, message: str) -> bool:
         event = self.extract(message)
         return event is not None and all(condition(event) for condition in self._conditions)
+
+
+def _fields(message: str) -> list[str]:
+    """Words; what stands in quotes or brackets is one field.
+
+    An opening sign without its closing one is looked for only once, or many of them would cost the square of a message.
+    """
+    found: list[str] = []
+    closing = {'"': True, "[": True}
+    at = 0
+    while (start := _START.search(message, at)) is not None:
+        at = start.start()
+        sign = message[at]
+        if closing.get(sign):
+            field, end = _enclosed(message, at, sign)
+            if end >= 0:
+                found.append(field)
+                at = end
+                continue
+            closing[sign] = False
+        word = _WORD.match(message, at)
+        assert word is not None
+        found.append(word[0])
+        at = word.end()
+    return found
+
+
+def _enclosed(message: str, at: int, sign: str) -> tuple[str, int]:
+    """What stands between the sign at `at` and its closing one, and where that ends; -1 where there is none."""
+    if sign == "[":
+        end = message.find("]", at)
+        return message[at + 1 : end], end + 1 if end >= 0 else -1
+    match = _QUOTED.match(message, at)
+    return (match[1], match.end()) if match is not None else ("", -1)
 
 
 def _split(source: str) -> list[str]:

@@ -60,12 +60,12 @@ def list_groups(
     after: str = "",
     limit: int,
 ) -> list[LogGroup]:
-    """Groups by name, at most `limit`, with their stored bytes. `containing` ignores case, as AWS does."""
+    """Groups by name, at most `limit`, with their stored bytes. `containing` heeds case, as AWS does."""
     query = select(groups).where(groups.c.account_id == key[0], groups.c.region == key[1], groups.c.name > after)
     if prefix:
         query = query.where(func.substr(groups.c.name, 1, len(prefix)) == prefix)
     if containing:
-        query = query.where(func.lower(groups.c.name).contains(containing.lower(), autoescape=True))
+        query = query.where(func.replace(groups.c.name, containing, "") != groups.c.name)
     if names:
         query = query.where(groups.c.name.in_(names))
     if group_class:
