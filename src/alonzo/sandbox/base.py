@@ -39,8 +39,8 @@ class Spec:
     it (1,769 MiB = 1 CPU) once `limit_cpu` is called. `tmp_mib` is the size of /tmp, which is not charged to memory.
     `pids` bounds processes and threads. `internet` asks for outbound connections; without it only the two sockets below
     can be reached; in `env` they are always written INSIDE_ADDRESS:port, and a backend that listens elsewhere puts its
-    own addresses there. _LAMBDA_TELEMETRY_LOG_FD is set by the backend. `tmp_of` is the id of an ended environment whose
-    /tmp goes on here (AWS keeps it over a time-out).
+    own addresses there. _LAMBDA_TELEMETRY_LOG_FD is set by the backend. `tmp_of` is the id of an ended environment
+    whose /tmp goes on here (AWS keeps it over a time-out).
 
     Source: execution-environment contract §7 and §9.
     """

@@ -5,6 +5,8 @@ itself. So the base group goes under the nearest ancestor of our own group that 
 Source: docs.kernel.org/admin-guide/cgroup-v2.html
 """
 
+# pathlib is too large for the host.
+# ruff: noqa: PTH103, PTH106
 from __future__ import annotations
 
 import contextlib

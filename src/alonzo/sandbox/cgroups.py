@@ -4,6 +4,8 @@ Every environment has a group of its own under one base group, which is named af
 start time). So a later start can tell what a dead host left from what a living one uses.
 """
 
+# pathlib is too large for the host.
+# ruff: noqa: PTH106, PTH118
 from __future__ import annotations
 
 import contextlib
@@ -91,8 +93,8 @@ def mounted(mountinfo: str, own: str) -> list[Mounted]:
     """The hierarchies named by the texts of /proc/self/mountinfo and /proc/self/cgroup that this process can see."""
     paths: dict[str, str] = {}
     for line in own.splitlines():
-        _, names, path = line.split(":", 2)
-        for name in names.split(","):
+        _, controllers, path = line.split(":", 2)
+        for name in controllers.split(","):
             paths[name] = path
     found: list[Mounted] = []
     seen: set[str] = set()
@@ -113,7 +115,6 @@ def mounted(mountinfo: str, own: str) -> list[Mounted]:
         if inside.startswith(".."):  # another container's part of the hierarchy
             continue
         seen.update(names)
-        folder = os.path.normpath(os.path.join(point, inside))  # noqa: PTH118 (pathlib is too large for the host)
-        version, controllers = (2, ()) if kind == "cgroup2" else (1, names)
-        found.append(Mounted(version, controllers, point, folder))
+        folder = os.path.normpath(os.path.join(point, inside))
+        found.append(Mounted(2, (), point, folder) if kind == "cgroup2" else Mounted(1, names, point, folder))
     return found

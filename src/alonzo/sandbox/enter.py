@@ -1,4 +1,4 @@
-"""From a fork of the host (later: of a zygote) into a sandbox.
+"""From a fork of the host into a sandbox.
 
 Two processes come of it. **init** is process 1 of the environment's pid namespace: it makes the sandbox, starts the
 function's first process, and from then on only reaps; for the kernel ignores signals to process 1 that it does not
@@ -6,11 +6,15 @@ handle, and a runtime that ran as process 1 could neither be terminated nor abor
 reports its status and ends too, and the kernel kills whatever is left. init stays outside the control groups, so it
 neither costs the function memory nor is frozen. **The first process** joins the control groups, gives up all
 privileges and executes the Spec's program.
+
+Both are started ahead of need and wait in the finished sandbox for their order, the first process without privileges
+already: init then adds the mounts that only this environment has and passes the order on. What is left for a cold start
+is those mounts and execve. `enter` is all that needs no order; a zygote's child can do that and go on in its own code.
 """
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # `signal` would import enum
 import _socket
 import contextlib
 import fcntl
@@ -19,14 +23,16 @@ import resource
 import select
 import struct
 
-from alonzo.sandbox import confine, mounts, syscalls
+from alonzo.sandbox import confine, mounts, syscalls, wire
 
 TELEMETRY_FD = 62
-_ERROR_FD = 63
+_ERROR_FD, _ORDERS_FD = 63, 64
 _HOSTNAME = "169.254.100.1"
 _NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 #: Stages at which making an environment can fail, as told to the server.
 SANDBOX, CWD, EXEC = b"sandbox", b"cwd", b"exec"
+#: What init says when it waits for its order.
+WAITING = b"waiting"
 
 
 class Place:
@@ -42,36 +48,28 @@ class Place:
         self.host = os.pidfd_open(os.getpid())
 
 
-class Plan:
-    """One environment: where it lies (`view`, `netns`, `uid`, `join`, `into`), its pipes and its program."""
+class Site:
+    """What init has before it knows its order: where it lies, and the writing ends of its pipes."""
 
-    __slots__ = (
-        "argv",
-        "cwd",
-        "env",
-        "error",
-        "into",
-        "join",
-        "netns",
-        "nofile",
-        "output",
-        "pids",
-        "status",
-        "telemetry",
-        "uid",
-        "view",
-    )
+    __slots__ = ("channel", "error", "files", "into", "join", "netns", "output", "status", "telemetry", "uid")
 
-    def __init__(self, argv: list[str], env: list[str], cwd: str, nofile: int, pids: int) -> None:
-        self.argv = argv
-        self.env = env
-        self.cwd = cwd
-        self.nofile = nofile
-        self.pids = pids
-        self.view: mounts.View
-        self.netns = self.into = self.uid = -1
-        self.join: list[int] = []
-        self.output = self.telemetry = self.error = self.status = -1
+    def __init__(self, netns: int, uid: int, join: list[int], into: int, files: list[tuple[str, str]]) -> None:
+        self.netns = netns
+        self.uid = uid
+        self.join = join
+        self.into = into
+        self.files = files
+        self.output = self.telemetry = self.error = self.status = self.channel = -1
+
+
+class Order:
+    """The program of one environment."""
+
+    __slots__ = ("argv", "cwd", "env", "nofile", "pids", "targets")
+
+    def __init__(self, fields: list[bytes]) -> None:
+        self.argv, self.env, (self.cwd,), self.targets = (wire.split(field) for field in fields[:4])
+        self.nofile, self.pids = (int(number) for number in fields[4].split())
 
 
 class _Failed(Exception):
@@ -81,38 +79,50 @@ class _Failed(Exception):
         self.error = error
 
 
-def start(place: Place, plan: Plan) -> int:
-    """Clone init; answers its process id. Failures inside are written to the pipe `plan.error` and end init."""
+def start(place: Place, site: Site) -> int:
+    """Clone init; answers its process id. Failures inside are written to the pipe `site.error` and end init."""
     pid = syscalls.clone(_NAMESPACES)
     if pid == 0:
         try:
-            enter(place, plan)
+            _keep_only(place, site)
+            enter(place, site)
+            _obey(place, site)
         except BaseException as error:
-            _report(plan.error, error)
+            _report(site.error, error)
         finally:
             os._exit(127)
     return pid
 
 
-def enter(place: Place, plan: Plan) -> None:
-    """Be init. Privileges: all those of the host, until `drop_privileges`; never returns."""
+def _keep_only(place: Place, site: Site) -> None:
+    """Close what belongs to the host and to other environments, first of all the host's own socket to the server."""
+    wanted = [site.channel, site.status, site.error, site.output, site.telemetry, site.netns, place.host]
+    wanted += [*site.join, *((site.into,) if site.into >= 0 else ())]
+    base = max(64, *wanted) + 1
+    # First out of the way: a descriptor may bear a number that is another's target.
+    moved = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, base) for each in wanted]
+    null = os.open("/dev/null", os.O_RDWR)
+    for target in (0, 1, 2):
+        os.dup2(null, target)
+    for target, source in enumerate(moved, 3):
+        os.dup2(source, target, inheritable=False)
+    syscalls.close_range(3 + len(moved))
+    site.channel, site.status, site.error, site.output, site.telemetry, site.netns, place.host = range(3, 10)
+    site.join = list(range(10, 10 + len(site.join)))
+    if site.into >= 0:
+        site.into = 10 + len(site.join)
+
+
+def enter(place: Place, site: Site) -> None:
+    """Be init of a finished, empty sandbox. Privileges: all those of the host, until `drop_privileges`."""
     _die_with_host(place)
-    if plan.netns >= 0:
-        syscalls.setns(plan.netns, syscalls.CLONE_NEWNET)
-    mounts.enter(place.root, plan.view)
+    syscalls.setns(site.netns, syscalls.CLONE_NEWNET)
+    os.close(site.netns)
+    mounts.enter(place.root, site.files)
     _socket.sethostname(_HOSTNAME)
     os.umask(0o022)
     if place.rootless:
         confine.map_function_user()
-    first = syscalls.clone(0, plan.into)
-    if first == 0:
-        try:
-            _be_first(place, plan)
-        except BaseException as error:
-            _report(plan.error, error)
-        finally:
-            os._exit(127)
-    _be_init(place, plan, first)
 
 
 def _die_with_host(place: Place) -> None:
@@ -123,18 +133,40 @@ def _die_with_host(place: Place) -> None:
         os._exit(127)
 
 
-def _be_init(place: Place, plan: Plan, first: int) -> None:
+def _obey(place: Place, site: Site) -> None:
+    kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
+    for end in (ours, theirs):
+        end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    first = syscalls.clone(0, site.into)
+    if first == 0:
+        try:
+            ours.close()
+            os.close(site.channel)
+            _be_first(place, site, theirs)
+        except BaseException as error:
+            _report(site.error, error)
+        finally:
+            os._exit(127)
+    theirs.close()
+    channel = _socket.socket(fileno=site.channel)
+    channel.send(WAITING)
+    message, descriptors = wire.receive(channel)
+    if not message:  # never needed
+        os._exit(0)
+    mounts.show(wire.split(wire.unpack(message)[3]), descriptors)
+    ours.send(message)
+    _be_init(place, site, first)
+
+
+def _be_init(place: Place, site: Site, first: int) -> None:
     """Reap until the first process ends, and tell its wait status."""
-    null = os.open("/dev/null", os.O_RDWR)
-    status = fcntl.fcntl(plan.status, fcntl.F_DUPFD, 128)
-    host = fcntl.fcntl(place.host, fcntl.F_DUPFD, 128)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.dup2(status, 3)
-    os.dup2(host, 4)
+    os.dup2(site.status, 3)
+    os.dup2(place.host, 4)
     syscalls.close_range(5)
     place.host = 4
-    confine.drop_privileges(plan.uid, place.last_cap, place.filter)
+    confine.drop_privileges(site.uid, place.last_cap, place.filter)
     # Both are reset by the change of credentials. Not dumpable: /proc/1 then shows the function nothing.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     _die_with_host(place)
@@ -147,24 +179,30 @@ def _be_init(place: Place, plan: Plan, first: int) -> None:
     os._exit(0)
 
 
-def _be_first(place: Place, plan: Plan) -> None:
-    for group in plan.join:
+def _be_first(place: Place, site: Site, orders: _socket.socket) -> None:
+    for group in site.join:
         os.write(group, b"0")
     syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     with contextlib.suppress(OSError):
         _write_own("/proc/self/oom_score_adj", b"500")  # if the machine runs out of memory, functions go first
     os.setsid()
-    _arrange_descriptors(plan)
-    _set_limits(plan)
-    confine.drop_privileges(plan.uid, place.last_cap, place.filter)
+    orders = _arrange_descriptors(site, orders)
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # Python ignores them, and execve would keep that
         _signal.signal(number, _signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+    confine.drop_privileges(site.uid, place.last_cap, place.filter)
+    message, _ = wire.receive(orders)
+    if not message:
+        os._exit(0)
+    orders.close()
+    order = Order(wire.unpack(message))
+    _set_limits(order)
     try:
-        os.chdir(plan.cwd)
+        os.chdir(order.cwd)
     except OSError as error:
         raise _Failed(CWD, error) from error
     try:
-        execute(plan.argv, plan.env)
+        execute(order.argv, order.env)
     except OSError as error:
         raise _Failed(EXEC, error) from error
 
@@ -183,34 +221,33 @@ def _write_own(path: str, data: bytes) -> None:
         os.close(descriptor)
 
 
-def _arrange_descriptors(plan: Plan) -> None:
-    """stdin is /dev/null, stdout and stderr the output pipe, 62 telemetry, 63 (close-on-exec) errors; nothing else."""
-    null = os.open("/dev/null", os.O_RDONLY)
-    # First out of the way: a source may bear a number that is a target.
-    sources = [fcntl.fcntl(each, fcntl.F_DUPFD, 128) for each in (null, plan.output, plan.telemetry, plan.error)]
-    for source, target in zip((0, 1, 1, 2, 3), (0, 1, 2, TELEMETRY_FD, _ERROR_FD), strict=True):
-        os.dup2(sources[source], target, inheritable=target != _ERROR_FD)
+def _arrange_descriptors(site: Site, orders: _socket.socket) -> _socket.socket:
+    """stdin is /dev/null, stdout and stderr the output pipe, 62 telemetry; errors and orders close at execve."""
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    os.dup2(site.output, 1)
+    os.dup2(site.output, 2)
+    os.dup2(site.telemetry, TELEMETRY_FD)
+    os.dup2(site.error, _ERROR_FD, inheritable=False)
+    os.dup2(orders.fileno(), _ORDERS_FD, inheritable=False)
+    site.error = _ERROR_FD
+    orders.detach()
     syscalls.close_range(3, TELEMETRY_FD - 1)
-    syscalls.close_range(_ERROR_FD + 1)
-    plan.error = _ERROR_FD
+    syscalls.close_range(_ORDERS_FD + 1)
+    return _socket.socket(fileno=_ORDERS_FD)
 
 
-def _set_limits(plan: Plan) -> None:
-    """Source: execution-environment contract §7 (limits recorded on AWS)."""
-    stack_hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+def _set_limits(order: Order) -> None:
+    """Lower what may be used. Source: execution-environment contract §7 (limits recorded on AWS)."""
     limits = {
-        resource.RLIMIT_NOFILE: (plan.nofile, plan.nofile),
-        resource.RLIMIT_NPROC: (plan.pids + 1, plan.pids + 1),  # init bears the uid too
-        resource.RLIMIT_CORE: (0, 0),
-        resource.RLIMIT_MEMLOCK: (65536, 65536),
-        resource.RLIMIT_STACK: (8 << 20, stack_hard),
+        resource.RLIMIT_NOFILE: order.nofile,
+        resource.RLIMIT_NPROC: order.pids + 1,  # init bears the uid too
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 65536,
     }
-    for limit, (soft, hard) in limits.items():
+    for limit, wanted in limits.items():
         highest = resource.getrlimit(limit)[1]
-        if highest != resource.RLIM_INFINITY and os.geteuid() != 0:  # an ordinary user cannot raise it
-            hard = highest if hard == resource.RLIM_INFINITY else min(hard, highest)
-            soft = min(soft, hard)
-        resource.setrlimit(limit, (soft, hard))
+        value = wanted if highest == resource.RLIM_INFINITY else min(wanted, highest)
+        resource.setrlimit(limit, (value, value))
 
 
 def _report(pipe: int, error: BaseException) -> None:

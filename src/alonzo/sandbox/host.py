@@ -7,7 +7,7 @@ every environment's init shares, and a later zygote forks from here. `machine` s
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # `signal` would import enum
 import _socket
 import contextlib
 import os
@@ -15,14 +15,13 @@ import select
 import sys
 from collections.abc import Callable
 
-from alonzo.sandbox import enter, syscalls, wire
-from alonzo.sandbox.confine import UidBlock
+from alonzo.sandbox import syscalls, wire
 from alonzo.sandbox.machine import Machine
-from alonzo.sandbox.mounts import View, passwd
 from alonzo.sandbox.stock import Slot
 from alonzo.sandbox.tmpdisk import Disk, DiskFull
 
-_IDLE_MS = 20  # how long nobody must have asked for anything before the stock is filled up
+_IDLE_MS = 10  # how long nobody must have asked for anything before the stock is filled up
+_TIDY_MS = 200
 
 
 class _Gone(BaseException):
@@ -32,14 +31,13 @@ class _Gone(BaseException):
 class Living:
     """One environment, from its creation to its release."""
 
-    __slots__ = ("disk", "id", "pid", "pidfd", "slot", "uid")
+    __slots__ = ("disk", "id", "running", "slot")
 
-    def __init__(self, id: bytes, slot: Slot, disk: Disk, uid: int) -> None:
+    def __init__(self, id: bytes, slot: Slot, disk: Disk) -> None:
         self.id = id
         self.slot = slot
         self.disk: Disk | None = disk
-        self.uid = uid
-        self.pid = self.pidfd = -1
+        self.running = True
 
 
 class Host:
@@ -47,34 +45,39 @@ class Host:
 
     def __init__(self, control: _socket.socket, folder: str) -> None:
         self.control = control
+        self.poll = select.poll()
+        self.watched: dict[int, Callable[[], None]] = {}
         self.machine = Machine(folder)
         self.stock = self.machine.stock
-        self.place = self.machine.place
-        self.uids = None if self.machine.rootless else UidBlock()
         self.living: dict[bytes, Living] = {}
-        self.poll = select.poll()
-        self.poll.register(control, select.POLLIN)
-        self.watched: dict[int, Callable[[], None]] = {}
-        self.helpers: set[int] = set()
+        self._watch(control.fileno(), self._receive)
+        self._watch(self.stock.stocker.channel.fileno(), self._arrived)
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until the server goes."""
         lines = [field for line in self.machine.enforcements() for field in line]
-        wire.send(self.control, wire.pack(wire.READY, *(line.encode() for line in lines)))
-        stalled = False
+        fields = [self.machine.summary.encode(), *(line.encode() for line in lines)]
+        wire.send(self.control, wire.pack(wire.READY, *fields))
+        tended = False
         while True:
-            ready = self.poll.poll(_IDLE_MS if self.stock.wanting and not stalled else 1000 if stalled else None)
+            ready = self.poll.poll(_IDLE_MS if not tended else _TIDY_MS if self.stock.untidy else None)
             if not ready:
-                stalled = not self.stock.tend()
+                self.stock.tend()
+                tended = True
             for descriptor, _ in ready:
-                if descriptor == self.control.fileno():
-                    self._receive()
-                elif descriptor in self.watched:
+                if descriptor in self.watched:  # an earlier one of this round may have ended it
                     self.watched[descriptor]()
-            if ready:
-                stalled = False
+                    tended = False
+
+    def _watch(self, descriptor: int, callback: Callable[[], None]) -> None:
+        self.watched[descriptor] = callback
+        self.poll.register(descriptor, select.POLLIN)
+
+    def _unwatch(self, descriptor: int) -> None:
+        if self.watched.pop(descriptor, None) is not None:
+            self.poll.unregister(descriptor)
 
     def _receive(self) -> None:
         message, descriptors = wire.receive(self.control)
@@ -98,14 +101,27 @@ class Host:
         except (BrokenPipeError, ConnectionResetError):
             raise _Gone from None
 
-    def _watch(self, descriptor: int, callback: Callable[[], None]) -> None:
-        self.watched[descriptor] = callback
-        self.poll.register(descriptor, select.POLLIN)
+    def _arrived(self) -> None:
+        """The helper made something, or died."""
+        slot = self.stock.arrived()
+        if slot is not None:
+            self.stock.put(slot)
+            self._watch(slot.pidfd, lambda: self._lost(slot))
+        elif not self.stock.stocker.pid:
+            self._unwatch(self.stock.stocker.channel.fileno())
 
-    def _unwatch(self, descriptor: int) -> None:
-        del self.watched[descriptor]
-        self.poll.unregister(descriptor)
-        os.close(descriptor)
+    def _reap(self, slot: Slot) -> None:
+        self._unwatch(slot.pidfd)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(slot.pid, 0)
+        os.close(slot.pidfd)
+        slot.pid = slot.pidfd = -1
+
+    def _lost(self, slot: Slot) -> None:
+        """An init on the shelf died."""
+        self._reap(slot)
+        self.stock.lost(slot)
+        self.stock.remove(slot)
 
     # -- create ----------------------------------------------------------------------------------------------------
 
@@ -115,69 +131,68 @@ class Host:
             if id in self.living:
                 raise ValueError(f"an environment {id.decode()!r} is alive already: choose another id")
             self._make(id, fields)
-        except (OSError, ValueError, IndexError, DiskFull) as error:
+        except (OSError, ValueError, IndexError, DiskFull, wire.WireError) as error:
             self._reply(wire.FAILED, id, (str(error) or type(error).__name__).encode("utf-8", "replace"))
 
     def _make(self, id: bytes, fields: list[bytes]) -> None:
-        argv, env, cwd, mounts = (wire.split(field) for field in fields[1:5])
         memory_mib, tmp_mib, pids, nofile, internet = (int(number) for number in fields[5].split())
-        pairs = list(zip(mounts[::2], mounts[1::2], strict=True))
-        self.place.root.prepare(pairs)
-        uid = self.uids.take() if self.uids is not None else -1
-        slot = self.stock.slot()
-        disk = None
-        pipes: list[int] = []
+        words = wire.split(fields[4])
+        mounts = sorted(zip(words[::2], words[1::2], strict=True), key=lambda pair: pair[1].count("/"))
+        self.machine.place.root.prepare(mounts)
+        trees: list[int] = []
+        disk = self._disk(fields[6], tmp_mib)
+        slot = None
         try:
-            disk = self._disk(fields[6], tmp_mib)
-            plan = enter.Plan(argv, env, cwd[0], nofile, pids)
-            for _ in range(4):
-                pipes.extend(os.pipe())
-            output, plan.output, telemetry, plan.telemetry, error, plan.error, status, plan.status = pipes
-            plan.uid = uid
-            plan.netns = slot.netns
-            files = self._files(uid)
+            slot = self.stock.slot()
+            self._watch(slot.pidfd, lambda: self._lost(slot))
             if internet:
-                files += self.machine.connect(slot)
-            plan.view = View(pairs, files, disk.mount, disk.path)
-            details = b""
-            shared = [*slot.listeners, output, telemetry, error, status]
+                mounts = mounts + self.machine.connect(slot)
+            for source, _ in mounts:
+                trees.append(syscalls.clone_tree(source))
             if slot.group is not None:
                 slot.group.limit(memory_mib + self.machine.allowance(tmp_mib), pids)
-                plan.join, plan.into = slot.group.join, slot.group.into
-                details = wire.join(slot.group.watched())
-                shared += [each for each in (slot.group.freeze, slot.group.quota) if each >= 0]
-            living = Living(id, slot, disk, uid)
-            living.pid = enter.start(self.place, plan)
-            living.pidfd = os.pidfd_open(living.pid)
-            self.living[id] = living
-            self._watch(living.pidfd, lambda: self._ended(living))
+            targets = wire.join([target for _, target in mounts])
+            order = wire.pack(fields[1], fields[2], fields[3], targets, b"%d %d" % (nofile, pids))
+            assert slot.channel is not None
+            wire.send(slot.channel, order, [disk.mount, *trees])
+            self._hand_over(Living(id, slot, disk))
         except BaseException:
-            if disk is not None:
-                disk.discard()
-            if uid >= 0 and self.uids is not None:
-                self.uids.give_back(uid)
-            self.stock.remove(slot)
+            self.stock.discard(disk)
+            if slot is not None and id not in self.living:
+                self._abandon(slot)
             raise
-        else:
-            controls = b"%d %d" % (
-                slot.group is not None and slot.group.freeze >= 0,
-                slot.group is not None and slot.group.quota >= 0,
-            )
-            version = b"%d" % self.machine.group_version
-            self._reply(wire.CREATED, id, b"%d" % living.pid, version, details, controls, descriptors=shared)
-            slot.close_listeners()
-            if slot.group is not None:
-                slot.group.close()
         finally:
-            for descriptor in pipes:
-                os.close(descriptor)
+            for tree in trees:
+                os.close(tree)
+
+    def _hand_over(self, living: Living) -> None:
+        """Tell the server, and give it its descriptors."""
+        slot = living.slot
+        self.living[living.id] = living
+        self._watch(slot.pidfd, lambda: self._ended(living))
+        shared = list(slot.shared)
+        details, freeze, quota = b"", -1, -1
+        if slot.group is not None:
+            details = wire.join(slot.group.watched())
+            freeze, quota = slot.group.freeze, slot.group.quota
+            shared += [each for each in (freeze, quota) if each >= 0]
+        controls = b"%d %d" % (freeze >= 0, quota >= 0)
+        version = b"%d" % self.machine.group_version
+        self._reply(wire.CREATED, living.id, b"%d" % slot.pid, version, details, controls, descriptors=shared)
+        slot.settle()
+
+    def _abandon(self, slot: Slot) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            _signal.pidfd_send_signal(slot.pidfd, _signal.SIGKILL)
+        self.machine.disconnect(slot)
+        self._lost(slot)
 
     def _disk(self, tmp_of: bytes, mib: int) -> Disk:
         """A new /tmp, or that of an environment which has ended."""
         former = self.living.get(tmp_of) if tmp_of else None
         if former is None or former.disk is None:
             return self.stock.disk(mib)
-        if former.pidfd >= 0:
+        if former.running:
             raise ValueError(f"the environment {tmp_of.decode()!r} still runs: its /tmp cannot go on elsewhere")
         if former.disk.mib != mib:
             raise ValueError(f"the /tmp of {tmp_of.decode()!r} has {former.disk.mib} MiB, not {mib}")
@@ -185,94 +200,48 @@ class Host:
         disk, former.disk = former.disk, None
         return disk
 
-    def _files(self, uid: int) -> list[tuple[str, str]]:
-        """/etc/passwd and /etc/group that know the environment's own uid. Made once per uid."""
-        if uid < 0:
-            return []
-        stem = f"{self.machine.run}/users/{uid}"
-        if not os.path.exists(f"{stem}.passwd"):  # noqa: PTH110 (pathlib is too large for the host)
-            for kind, text in zip(("passwd", "group"), passwd(uid, uid), strict=True):
-                descriptor = os.open(f"{stem}.{kind}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-                os.write(descriptor, text.encode())
-                os.close(descriptor)
-        return [(f"{stem}.passwd", "/etc/passwd"), (f"{stem}.group", "/etc/group")]
-
     # -- the end of an environment ---------------------------------------------------------------------------------
 
     def _ended(self, living: Living) -> None:
         """init was reaped by nobody yet; when it is, nothing of the environment runs any more."""
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(living.pid, 0)
-        self._unwatch(living.pidfd)
-        living.pidfd = -1
-        if self.uids is not None:
-            self.uids.give_back(living.uid)
+        living.running = False
+        self._reap(living.slot)
         self.machine.disconnect(living.slot)
         self._reply(wire.ENDED, living.id)
 
     def _kill(self, id: bytes) -> None:
         """SIGKILL init, and with it all; ENDED follows. A frozen tree of version 1 must be thawed to die."""
         living = self.living.get(id)
-        if living is None or living.pidfd < 0:
+        if living is None or not living.running:
             return
         with contextlib.suppress(ProcessLookupError):
-            _signal.pidfd_send_signal(living.pidfd, _signal.SIGKILL)
+            _signal.pidfd_send_signal(living.slot.pidfd, _signal.SIGKILL)
         if living.slot.group is not None:
             living.slot.group.thaw()
 
     def _release(self, id: bytes) -> None:
-        living = self.living.pop(id, None)
+        living = self.living.get(id)
         if living is not None:
-            if living.pidfd >= 0:  # the server kills before it releases; be safe
-                self.living[id] = living
+            if living.running:  # the server kills before it releases; be safe
                 self._kill(id)
                 self._ended(living)
-                del self.living[id]
+            del self.living[id]
             self.stock.remove(living.slot)
             if living.disk is not None:
-                self._discard(living.disk)
+                self.stock.discard(living.disk)
         self._reply(wire.RELEASED, id)
-
-    def _discard(self, disk: Disk) -> None:
-        """Unmounting a loop device takes tens of milliseconds, so a helper process does it."""
-        if disk.device < 0:
-            disk.discard()
-            return
-        pid = syscalls.clone(0)
-        if pid == 0:
-            try:
-                syscalls.prctl(syscalls.PR_SET_PDEATHSIG, _signal.SIGKILL)
-                keep = sorted((disk.mount, disk.device))
-                syscalls.close_range(0, keep[0] - 1)
-                syscalls.close_range(keep[0] + 1, keep[1] - 1)
-                syscalls.close_range(keep[1] + 1)
-                disk.discard()
-            finally:
-                os._exit(0)
-        helper = os.pidfd_open(pid)
-
-        def done() -> None:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-            self._unwatch(helper)
-            os.close(disk.mount)
-            os.close(disk.device)
-
-        self._watch(helper, done)
 
     def close(self) -> None:
         """Kill everything and give everything back."""
         for id in list(self.living):
             self._kill(id)
         for living in self.living.values():
-            if living.pidfd >= 0:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(living.pid, 0)
+            if living.running:
+                self._reap(living.slot)
                 self.machine.disconnect(living.slot)
             self.stock.remove(living.slot)
             if living.disk is not None:
-                with contextlib.suppress(OSError):
-                    living.disk.discard()
+                self.stock.discard(living.disk)
         self.stock.close()
         self.machine.close()
 
@@ -286,9 +255,8 @@ def main(descriptor: int, folder: str) -> None:
     # SIGTERM rather than SIGKILL, so that frozen processes are thawed and groups removed; the socket's end says it too.
     _signal.signal(_signal.SIGTERM, _terminate)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, _signal.SIGTERM)
-    syscalls.prctl(syscalls.PR_SET_NAME, _address_of(b"alonzo-sandbox\0"))
-    control = _socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
+    control = _socket.socket(fileno=descriptor)
     control.setblocking(True)
     try:
         host = Host(control, folder)
@@ -304,14 +272,3 @@ def main(descriptor: int, folder: str) -> None:
         host.close()
     with contextlib.suppress(OSError):
         wire.send(control, wire.pack(wire.STOPPED))
-
-
-_NAMES: list[object] = []
-
-
-def _address_of(text: bytes) -> int:
-    import ctypes
-
-    buffer = ctypes.create_string_buffer(text)
-    _NAMES.append(buffer)
-    return ctypes.addressof(buffer)

@@ -1,5 +1,7 @@
 """What this machine offers the host, set up once: namespaces, control groups, disks; and a plain account of it."""
 
+# pathlib is too large for the host.
+# ruff: noqa: PTH102, PTH103, PTH106
 from __future__ import annotations
 
 import contextlib
@@ -61,7 +63,9 @@ class Machine:
         program = seccomp.build(syscalls.MACHINE)
         self.place = Place(root, program, rootless=self.rootless)
         self.tmp_problem = ""
-        self.stock = Stock(NetworkMaker(), self.groups, self._disks(folder))
+        disks = self._disks(folder)
+        self.stock = Stock(self.run, self.place, NetworkMaker(), self.groups, disks)
+        self.stock.check()
 
     def _separate(self) -> None:
         """Privileges from here on: root's, or those of the "root" of a user namespace that owns nothing else."""
@@ -102,12 +106,20 @@ class Machine:
     def disconnect(self, slot: Slot) -> None:
         """The slot's environment has ended."""
 
+    @property
+    def summary(self) -> str:
+        """The isolation in force, in a few words."""
+        groups = f"cgroup v{self.group_version}" if self.group_version else "no cgroups, watchdog instead"
+        return f"namespaces as {'an ordinary user' if self.rootless else 'root'}, {groups}"
+
     def enforcements(self) -> list[Line]:
         """Lines of `base.Enforcement`: name, "1" or "0", detail, mend."""
         problems = self.groups.problems if self.groups is not None else {}
         return [("isolation", "1", "namespaces", "")]
 
     def close(self) -> None:
-        """Nothing outlives the host's mount namespace."""
+        """The mounts would vanish with the host anyway; the folder they lie on would not."""
+        with contextlib.suppress(OSError):
+            syscalls.umount(self.run)
         with contextlib.suppress(OSError):
             os.rmdir(self.run)

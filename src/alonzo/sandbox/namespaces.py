@@ -35,8 +35,9 @@ _START_TIMEOUT_S = 20.0
 _CREATE_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 30.0
 _TELEMETRY_FD = 62
-#: -I and -S: nothing of the caller's environment, user site or site-packages reaches the privileged process.
-_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from alonzo.sandbox.host import main; main(int(sys.argv[2]), sys.argv[3])"
+#: -I and -S: nothing of the caller's environment, user site or site-packages reaches the privileged process. What it is
+#: told comes by variables, because its command line can be read inside (it is process 1's there).
+_CODE = "from os import environ as e; import sys; sys.path.insert(0, e['PACKAGE']); import alonzo.sandbox.host as h; h.main(int(e['SOCKET']), e['FOLDER'])"
 
 
 class _Control:
@@ -276,6 +277,7 @@ class NamespaceSandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._lines: list[Enforcement] = []
+        self._summary = "namespaces (not started)"
         self._living: dict[str, NamespaceEnvironment] = {}
         self._creating: dict[str, tuple[Spec, asyncio.Future[NamespaceEnvironment]]] = {}
         self._asked: dict[tuple[bytes, str], asyncio.Future[None]] = {}
@@ -296,12 +298,12 @@ class NamespaceSandbox:
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
         ours.setblocking(False)
-        package = Path(__file__).parents[2]
-        command = [sys.executable, "-I", "-S", "-c", _CODE, str(package), str(theirs.fileno()), str(self._folder)]
+        told = {"PACKAGE": str(Path(__file__).parents[2]), "SOCKET": str(theirs.fileno()), "FOLDER": str(self._folder)}
         try:
             self._process = subprocess.Popen(
-                command,
-                env={"LC_ALL": "C.UTF-8"},
+                ["alonzo-sandbox", "-I", "-S", "-c", _CODE],
+                executable=sys.executable,
+                env={"LC_ALL": "C.UTF-8", **told},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
@@ -324,6 +326,7 @@ class NamespaceSandbox:
         except SandboxError:
             await self.stop()
             raise
+        self._summary = fields.pop(0).decode()
         self._lines = [
             Enforcement(name.decode(), flag == b"1", detail.decode(), mend.decode())
             for name, flag, detail, mend in zip(*(fields[each::4] for each in range(4)), strict=True)
@@ -344,6 +347,8 @@ class NamespaceSandbox:
             except subprocess.TimeoutExpired:
                 process.kill()
                 await asyncio.to_thread(process.wait)
+            with contextlib.suppress(OSError):
+                self._folder.rmdir()
 
     def _hang_up(self) -> None:
         if self._channel is not None:
@@ -352,6 +357,11 @@ class NamespaceSandbox:
             self._channel.close()
             self._channel = None
         self._outbox.clear()
+
+    @property
+    def summary(self) -> str:
+        """The isolation in force, as the host found the machine."""
+        return self._summary
 
     def enforcements(self) -> Sequence[Enforcement]:
         """As the host found the machine; empty before `start`."""

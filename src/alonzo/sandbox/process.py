@@ -228,6 +228,11 @@ class ProcessSandbox:
         if tmp is not None:
             shutil.rmtree(tmp, ignore_errors=True)
 
+    @property
+    def summary(self) -> str:
+        """No isolation."""
+        return "no isolation: plain processes"
+
     def enforcements(self) -> Sequence[Enforcement]:
         """Nothing but the process group is enforced, and every line says so."""
         details = {

@@ -1,78 +1,150 @@
-"""What the host keeps ready, so that a cold start does not pay for it: network namespaces, control groups, disks."""
+"""What the host keeps ready, so that a cold start does not pay for it: finished, empty sandboxes and disks for /tmp."""
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import os
+from collections.abc import Callable
 
-from alonzo.sandbox import cgroup1, cgroup2
+from alonzo.sandbox import cgroup1, cgroup2, enter, stocker, wire
+from alonzo.sandbox.confine import UidBlock
+from alonzo.sandbox.mounts import passwd
 from alonzo.sandbox.netns import NetworkMaker
+from alonzo.sandbox.stocker import Stocker
 from alonzo.sandbox.tmpdisk import Disk, LoopDisks, MemoryDisks
 
 _SLOTS = 8
-_DISKS = 4
+_DISKS = 8
 #: The size of /tmp unless a function asks for more.
 DEFAULT_TMP_MIB = 512
 
+Group = cgroup1.Group | cgroup2.Group
+Groups = cgroup1.Groups | cgroup2.Groups
+
 
 class Slot:
-    """A network namespace with its listening sockets, and a control group; used once."""
+    """A sandbox whose init waits for its order; used once. `shared` goes to the server with the control files."""
 
-    __slots__ = ("group", "key", "listeners", "netns")
+    __slots__ = ("channel", "group", "key", "netns", "pid", "pidfd", "shared", "uid")
 
-    def __init__(self, key: int, netns: int, listeners: list[int], group: cgroup1.Group | cgroup2.Group | None) -> None:
+    def __init__(self, key: int, uid: int) -> None:
         self.key = key
-        self.netns = netns
-        self.listeners = listeners
-        self.group = group
+        self.uid = uid
+        self.pid = self.pidfd = self.netns = -1
+        self.group: Group | None = None
+        self.channel: _socket.socket | None = None
+        self.shared: list[int] = []
 
-    def close_listeners(self) -> None:
-        """The server has its own copies."""
-        for descriptor in self.listeners:
-            os.close(descriptor)
-        self.listeners = []
-
-    def close(self) -> None:
-        """Close what is open; the group's folders are removed by `Stock.remove`."""
-        self.close_listeners()
-        if self.netns >= 0:
-            os.close(self.netns)
-            self.netns = -1
+    def settle(self) -> None:
+        """init has its order and the server its descriptors: close our copies."""
+        for descriptor in (*self.shared, self.netns):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.shared, self.netns = [], -1
         if self.group is not None:
             self.group.close()
 
+    def hang_up(self) -> None:
+        """Only when init is through with it: closing before that would lose the order."""
+        if self.channel is not None:
+            self.channel.close()
+            self.channel = None
+
 
 class Stock:
-    """Slots and disks: taken from the shelf, or made on the spot when it is empty."""
+    """Sandboxes and disks: taken from the shelf, or made on the spot when it is empty."""
 
     def __init__(
         self,
+        run: str,
+        place: enter.Place,
         networks: NetworkMaker,
-        groups: cgroup1.Groups | cgroup2.Groups | None,
+        groups: Groups | None,
         disks: LoopDisks | MemoryDisks,
     ) -> None:
+        self._run = run
+        self._place = place
         self._networks = networks
         self._groups = groups
         self._makers = disks
+        self._uids = None if place.rootless else UidBlock()
         self._slots: list[Slot] = []
         self._disks: list[Disk] = []
-        self._unremoved: list[cgroup1.Group | cgroup2.Group] = []
+        self._unremoved: list[Group] = []
         self._count = 0
+        # Forked before any sandbox exists, so that it holds no descriptor of one.
+        self.stocker = Stocker(networks, disks if isinstance(disks, LoopDisks) else None)
+        self.on_end: Callable[[Slot], None] = lambda slot: None
 
-    def _make_slot(self) -> Slot:
+    # -- making ----------------------------------------------------------------------------------------------------
+
+    def _make(self, netns: int, listeners: list[int]) -> Slot:
+        """Start an init in the network namespace `netns`; takes the descriptors over."""
         self._count += 1
-        netns, listeners = self._networks.make()
-        slot = Slot(self._count, netns, listeners, None)
+        slot = Slot(self._count, self._uids.take() if self._uids is not None else -1)
+        slot.netns, slot.shared = netns, listeners
+        writers: list[int] = []
         try:
             slot.group = self._groups.make() if self._groups is not None else None
+            join, into = (slot.group.join, slot.group.into) if slot.group is not None else ([], -1)
+            site = enter.Site(netns, slot.uid, join, into, self._files(slot.uid))
+            for _ in range(4):
+                reader, writer = os.pipe()
+                slot.shared.append(reader)
+                writers.append(writer)
+            site.output, site.telemetry, site.error, site.status = writers
+            kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+            slot.channel, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
+            slot.channel.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
+            writers.append(theirs.detach())
+            site.channel = writers[-1]
+            slot.pid = enter.start(self._place, site)
+            slot.pidfd = os.pidfd_open(slot.pid)
         except BaseException:
-            slot.close()
+            self.remove(slot)
             raise
+        finally:
+            for descriptor in writers:
+                os.close(descriptor)
         return slot
 
+    def _files(self, uid: int) -> list[tuple[str, str]]:
+        """/etc/passwd and /etc/group that know the environment's own uid. Made once per uid."""
+        if uid < 0:
+            return []
+        stem = f"{self._run}/users/{uid}"
+        for kind, text in zip(("passwd", "group"), passwd(uid, uid), strict=True):
+            with contextlib.suppress(FileExistsError):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                descriptor = os.open(f"{stem}.{kind}", flags, 0o644)
+                os.write(descriptor, text.encode())
+                os.close(descriptor)
+        return [(f"{stem}.passwd", "/etc/passwd"), (f"{stem}.group", "/etc/group")]
+
+    def check(self) -> None:
+        """Make the first sandbox and wait until it is finished; OSError says why this machine cannot."""
+        slot = self._make(*self._networks.make())
+        assert slot.channel is not None
+        if slot.channel.recv(64) == enter.WAITING:
+            self.put(slot)
+            return
+        said = os.read(slot.shared[4], 4096).split(b"\0", 2)
+        os.waitpid(slot.pid, 0)
+        slot.pid = -1
+        self.remove(slot)
+        number = int(said[1]) if len(said) == 3 else 0
+        raise OSError(number, f"a sandbox cannot be made: {said[-1].decode('utf-8', 'replace') or 'init died'}")
+
+    # -- the shelf -------------------------------------------------------------------------------------------------
+
+    def put(self, slot: Slot) -> None:
+        """On the shelf."""
+        self._slots.append(slot)
+
     def slot(self) -> Slot:
-        """A slot that nobody has used."""
-        return self._slots.pop() if self._slots else self._make_slot()
+        """A sandbox that nobody has used."""
+        return self._slots.pop(0) if self._slots else self._make(*self._networks.make())
 
     def disk(self, mib: int) -> Disk:
         """An empty disk."""
@@ -80,37 +152,68 @@ class Stock:
             return self._disks.pop()
         return self._makers.make(mib)
 
+    def lost(self, slot: Slot) -> None:
+        """A waiting init has died."""
+        if slot in self._slots:
+            self._slots.remove(slot)
+
     def remove(self, slot: Slot) -> None:
-        """The slot's environment is over."""
-        slot.close()
+        """The slot's processes are gone: give back everything else."""
+        slot.settle()
+        slot.hang_up()
+        if self._uids is not None and slot.uid >= 0:
+            self._uids.give_back(slot.uid)
+            slot.uid = -1
         if slot.group is not None and not slot.group.remove():
             self._unremoved.append(slot.group)
+        slot.group = None
+
+    def discard(self, disk: Disk) -> None:
+        """Throw a disk away without waiting for it."""
+        if disk.device >= 0 and self.stocker.pid:
+            self.stocker.discard(disk)
+        else:
+            disk.discard()
+
+    # -- filling up ------------------------------------------------------------------------------------------------
 
     @property
-    def wanting(self) -> bool:
-        """Whether `tend` has something to do."""
-        return bool(self._unremoved) or len(self._slots) < _SLOTS or len(self._disks) < _DISKS
+    def untidy(self) -> bool:
+        """Whether control groups wait for their last process to vanish."""
+        return bool(self._unremoved)
 
-    def tend(self) -> bool:
-        """Do one small piece of work (under a millisecond or two); False if the machine will not let us now."""
+    def tend(self) -> None:
+        """Ask for what is wanting, and remove what could not be removed before."""
         self._unremoved = [group for group in self._unremoved if not group.remove()]
+        if len(self._slots) < _SLOTS:
+            self.stocker.ask(stocker.NETWORK)
+        if len(self._disks) < _DISKS and isinstance(self._makers, LoopDisks):
+            self.stocker.ask(stocker.DISK, b"%d" % DEFAULT_TMP_MIB)
+
+    def arrived(self) -> Slot | None:
+        """Take what the helper made; a new sandbox is to be watched and put on the shelf by the caller."""
+        fields, descriptors = self.stocker.take()
+        if not fields or stocker.BROKEN in fields[1:2]:
+            return None  # a full disk, no more loop devices: the next create says so to whom it concerns
+        if fields[0] == stocker.DISK:
+            self._disks.append(Disk(int(fields[1]), descriptors[0], "", descriptors[1]))
+            return None
         try:
-            if len(self._slots) < _SLOTS:
-                self._slots.append(self._make_slot())
-            elif len(self._disks) < _DISKS:
-                self._disks.append(self._makers.make(DEFAULT_TMP_MIB))
-        except Exception:  # a full disk, no more loop devices: the next create says so to whom it concerns
-            return False
-        return not self._unremoved
+            return self._make(descriptors[0], descriptors[1:])
+        except OSError:
+            return None
 
     def close(self) -> None:
-        """Give everything back."""
+        """Give everything back; the inits on the shelf end when their channel does."""
         for slot in self._slots:
+            slot.hang_up()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(slot.pid, 0)
             self.remove(slot)
         for disk in self._disks:
-            with contextlib.suppress(OSError):
-                disk.discard()
+            self.discard(disk)
         self._slots, self._disks = [], []
+        self.stocker.close()
         self._unremoved = [group for group in self._unremoved if not group.remove()]
         if self._groups is not None:
             self._groups.close()

@@ -32,7 +32,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_CAPBSET_DROP, PR_SET_SECUREBI
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 
 _AT_EMPTY_PATH, _AT_RECURSIVE, _AT_FDCWD = 0x1000, 0x8000, -100
-_MOVE_MOUNT_F_EMPTY_PATH = 4
+_MOVE_MOUNT_F_EMPTY_PATH, _OPEN_TREE_CLONE = 4, 1
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 
 
@@ -88,10 +88,8 @@ def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
 
 
 class _CloneArguments(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_uint64)
-        for name in "flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup".split()
-    ]
+    _names = "flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup"
+    _fields_ = [(name, ctypes.c_uint64) for name in _names.split()]
 
 
 def clone(flags: int, cgroup: int = -1) -> int:
@@ -167,7 +165,20 @@ def detached_mount(kind: str, options: dict[str, str | None], attributes: int) -
         os.close(context)
 
 
+def clone_tree(path: str) -> int:
+    """A detached copy of the mount that shows `path`, as a descriptor for `attach_mount`.
+
+    Mounts under it are left out; where the kernel forbids that (in a user namespace, they could uncover something),
+    they come along.
+    """
+    for flags in (_OPEN_TREE_CLONE, _OPEN_TREE_CLONE | _AT_RECURSIVE):
+        descriptor = int(_syscall(_OPEN_TREE, _AT_FDCWD, _path(path), flags | os.O_CLOEXEC))
+        if descriptor >= 0 or ctypes.get_errno() != 22:  # EINVAL
+            break
+    return _check(descriptor, "open_tree", path)
+
+
 def attach_mount(descriptor: int, target: str) -> None:
-    """Mount what `detached_mount` made at `target`."""
+    """Mount what `detached_mount` or `clone_tree` made at `target`, in the caller's mount namespace."""
     result = _syscall(_MOVE_MOUNT, descriptor, b"", _AT_FDCWD, _path(target), _MOVE_MOUNT_F_EMPTY_PATH)
     _check(result, "move_mount", target)

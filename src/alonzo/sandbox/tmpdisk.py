@@ -6,6 +6,8 @@ an image is a fresh copy of the template and is thrown away afterwards.
 Source: loop(4), linux/loop.h, ext4(5).
 """
 
+# pathlib is too large for the host.
+# ruff: noqa: PTH101, PTH102, PTH106, PTH108, PTH115
 from __future__ import annotations
 
 import contextlib
@@ -51,11 +53,11 @@ def _attach(image: int) -> int:
 
 
 def _name(device: int) -> str:
-    return os.readlink(f"/proc/self/fd/{device}")  # noqa: PTH115
+    return os.readlink(f"/proc/self/fd/{device}")
 
 
 class Disk:
-    """One /tmp. `mount` is a detached mount for the child, or -1 and `path` the mount to show."""
+    """One /tmp: `mount` is a detached mount for init; `device` (a loop device) or else `path` (a tmpfs) holds it."""
 
     __slots__ = ("device", "mib", "mount", "path")
 
@@ -67,9 +69,8 @@ class Disk:
 
     def again(self) -> None:
         """Make it mountable once more, with the contents it has."""
-        if self.device >= 0:
-            os.close(self.mount)
-            self.mount = _mount_ext4(self.device)
+        os.close(self.mount)
+        self.mount = _mount_ext4(self.device) if self.device >= 0 else syscalls.clone_tree(self.path)
 
     def discard(self) -> None:
         """Throw it away. An ext4 that is still dirty would be written out first; the shutdown spares that."""
@@ -79,6 +80,7 @@ class Disk:
             os.close(self.device)
             self.device = self.mount = -1
         else:
+            os.close(self.mount)
             with contextlib.suppress(OSError):
                 syscalls.umount(self.path)
             with contextlib.suppress(OSError):
@@ -136,7 +138,7 @@ class LoopDisks:
             os.close(image)
             raise
         finally:
-            os.unlink(path)  # noqa: PTH108
+            os.unlink(path)
         return image
 
     def _open_to_all(self, image: int) -> None:
@@ -204,7 +206,9 @@ class MemoryDisks:
         flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOATIME
         try:
             syscalls.mount("tmp", path, "tmpfs", flags, f"size={mib}m,mode=1777,nr_inodes={max(1024, mib * 32)}")
+            return Disk(mib, syscalls.clone_tree(path), path, -1)
         except BaseException:
+            with contextlib.suppress(OSError):
+                syscalls.umount(path)
             os.rmdir(path)
             raise
-        return Disk(mib, -1, path, -1)
