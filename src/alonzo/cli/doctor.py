@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from alonzo.config import Settings
     from alonzo.sandbox.base import Enforcement
 
-#: The line without which a function is not isolated at all.
-_ISOLATION = "isolation"
-
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
@@ -32,8 +29,10 @@ def doctor(as_json: bool, config: Path | None) -> None:
 
     Needs no server. Exits with 1 if a function could not be isolated.
     """
+    from alonzo.services.alonzo.operations.machine import ISOLATION
+
     summary, lines, problem = asyncio.run(_sandbox(read_settings(config)))
-    isolated = not problem and any(line.name == _ISOLATION and line.enforced for line in lines)
+    isolated = not problem and any(line.name == ISOLATION and line.enforced for line in lines)
     runtimes = _runtimes(config)
     if as_json:
         found = {
