@@ -11,12 +11,11 @@ from __future__ import annotations
 import calendar
 import hashlib
 import hmac
-import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import unquote
 
 from alonzo.config import Settings
 from alonzo.core.clock import Clock
@@ -25,11 +24,21 @@ from alonzo.core.errors import ServiceError
 from alonzo.core.http import Headers, Request
 from alonzo.core.identity import Credential, Credentials
 from alonzo.core.streams import BodyTooLarge, BytesStream, ByteStream
-from alonzo.gateway.chunked import ChunkedStream, ChunkSigner, Mode
+from alonzo.gateway.chunked import ChunkSigner, Mode
+from alonzo.gateway.sigv4_canonical import (
+    ALGORITHM,
+    Signature,
+    SigningKey,
+    canonical_headers,
+    canonical_paths,
+    canonical_query,
+    parse_fields,
+    parse_head,
+    signing_key,
+)
 from alonzo.gateway.sigv4_errors import AuthErrors
+from alonzo.gateway.sigv4_payload import HEX64, MODES, UNSIGNED, payload_of
 
-ALGORITHM = "AWS4-HMAC-SHA256"
-UNSIGNED = "UNSIGNED-PAYLOAD"
 #: A week, the longest that a presigned request may live.
 MAX_EXPIRES_S = 604800
 #: Services whose resource policies can allow those who do not sign.
@@ -37,14 +46,6 @@ ANONYMOUS_SERVICES = frozenset({"s3", "sqs", "sns"})
 #: A body that must be hashed before anything else is held in memory: Lambda's 50 MB archive in base64, with room.
 BODY_LIMIT = 80 << 20
 
-_MODES = {mode.value: mode for mode in Mode}
-_EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
-_HEX64 = re.compile(r"[0-9a-f]{64}")
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9\-._~/%]*")
-_PLAIN_QUERY = re.compile(r"[A-Za-z0-9\-._~%&=]*")
-_SPACES = re.compile(r"  +")
-#: Headers that some clients add after they have signed.
-_MAY_BE_UNSIGNED = frozenset({"x-amz-user-agent", "x-amz-cf-id"})
 _PRESIGN_MARKS = ("X-Amz-Algorithm=", "X-Amz-Signature=", "X-Amz-Credential=")
 
 
@@ -61,21 +62,6 @@ class Verified:
     region: str
     access_key_id: str
     body: ByteStream
-
-
-@dataclass(frozen=True, slots=True)
-class _Signature:
-    """What a request says about its signature."""
-
-    access_key_id: str
-    date: str
-    region: str
-    service: str
-    signed_headers: tuple[str, ...]
-
-    @property
-    def scope(self) -> str:
-        return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
 
 async def verify(
@@ -103,7 +89,7 @@ async def verify(
     if "Signature=" in request.query and "AWSAccessKeyId=" in request.query:
         raise errors.unsupported("Signature Version 2")
     if service in ANONYMOUS_SERVICES if anonymous is None else anonymous:
-        body = _payload(request, request.headers.get("x-amz-content-sha256") or UNSIGNED, errors, None)
+        body = payload_of(request, request.headers.get("x-amz-content-sha256") or UNSIGNED, errors, None)
         return Verified(ANONYMOUS, "", "", "", body)
     raise errors.missing()
 
@@ -127,8 +113,8 @@ async def _verify_header(
     body_limit: int,
 ) -> Verified:
     head, _, signature = authorization.rpartition("Signature=")
-    parsed = _parse_head(head) if len(authorization) <= 8192 else None
-    if parsed is None or not _HEX64.fullmatch(signature):
+    parsed = parse_head(head) if len(authorization) <= 8192 else None
+    if parsed is None or not HEX64.fullmatch(signature):
         raise _explain_header(authorization, errors)
     headers = request.headers
     now = clock.now()
@@ -152,37 +138,13 @@ async def _verify_header(
         body = BytesStream(data)
     signer = None
     if credential.check_signature:
-        _check_headers(parsed.signed_headers, headers, errors)
-        key = _signing_key(credential.secret, parsed.date, parsed.region, parsed.service)
+        key = signing_key(credential.secret, parsed.date, parsed.region, parsed.service)
         _match(request, request.query, parsed, timestamp, declared, key, signature, errors)
-        if declared in _MODES:
-            signer = ChunkSigner(key, timestamp, parsed.scope, signature)
+        if declared in MODES:
+            signer = ChunkSigner(key.key, timestamp, parsed.scope, signature)
     if body is None:
-        body = _payload(request, declared, errors, signer)
+        body = payload_of(request, declared, errors, signer)
     return Verified(credential.principal, parsed.service, parsed.region, parsed.access_key_id, body)
-
-
-@lru_cache(maxsize=1024)
-def _parse_head(head: str) -> _Signature | None:
-    """`AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, `: everything but the signature, the same for a whole day."""
-    if not head.startswith(ALGORITHM + " "):
-        return None
-    fields: dict[str, str] = {}
-    for part in head[len(ALGORITHM) + 1 :].split(","):
-        name, _, value = part.strip().partition("=")
-        if name:
-            fields[name] = value
-    return _parse_fields(fields.get("Credential", ""), fields.get("SignedHeaders", ""))
-
-
-def _parse_fields(credential: str, signed_headers: str) -> _Signature | None:
-    scope = credential.rsplit("/", 4)
-    names = tuple(signed_headers.split(";"))
-    if len(scope) != 5 or scope[4] != "aws4_request" or not all(scope) or not all(names) or len(names) > 128:
-        return None
-    if len(scope[1]) != 8 or not scope[1].isdigit():
-        return None
-    return _Signature(scope[0], scope[1], scope[2], scope[3], tuple(name.lower() for name in names))
 
 
 def _explain_header(authorization: str, errors: AuthErrors) -> ServiceError:
@@ -253,22 +215,6 @@ def _from_http_date(text: str) -> str:
         return text
 
 
-def _check_headers(names: tuple[str, ...], headers: Headers, errors: AuthErrors) -> None:
-    """`host` and every x-amz- header must be signed, or a middleman could add what changes the request's meaning."""
-    if "host" not in names:
-        raise _unsigned_header("host", errors)
-    for name, _ in headers.items:
-        if name.startswith("x-amz-") and name not in names and name not in _MAY_BE_UNSIGNED:
-            raise _unsigned_header(name, errors)
-
-
-def _unsigned_header(name: str, errors: AuthErrors) -> ServiceError:
-    if errors.s3:
-        text = "There were headers present in the request which were not signed"
-        return ServiceError("AccessDenied", text, status=403, fields={"HeadersNotSigned": name})
-    return errors.incomplete(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
-
-
 # -- the query --------------------------------------------------------------------------------------------------------
 
 
@@ -308,18 +254,19 @@ async def _verify_query(
         declared = hashlib.sha256(data).hexdigest()
         body = BytesStream(data)
     if credential.check_signature:
-        _check_headers((*parsed.signed_headers, "x-amz-content-sha256"), request.headers, errors)
-        key = _signing_key(credential.secret, parsed.date, parsed.region, parsed.service)
+        key = signing_key(credential.secret, parsed.date, parsed.region, parsed.service)
         signature = found["X-Amz-Signature"]
+        if not HEX64.fullmatch(signature):
+            raise errors.bad_query("X-Amz-Signature must be 64 hexadecimal digits.")
         _match(request, "&".join(rest), parsed, timestamp, declared, key, signature, errors)
     if declared in (Mode.SIGNED.value, Mode.SIGNED_TRAILER.value):
         raise errors.bad_query("A presigned request cannot carry signed chunks.")
     if body is None:
-        body = _payload(request, declared, errors, None)
+        body = payload_of(request, declared, errors, None)
     return Verified(credential.principal, parsed.service, parsed.region, parsed.access_key_id, body)
 
 
-def _query_fields(found: Mapping[str, str], errors: AuthErrors) -> tuple[_Signature, str, float, int]:
+def _query_fields(found: Mapping[str, str], errors: AuthErrors) -> tuple[Signature, str, float, int]:
     algorithm = found.get("X-Amz-Algorithm", "")
     if algorithm.startswith("AWS4-ECDSA"):
         raise errors.unsupported("Signature Version 4A")
@@ -333,7 +280,7 @@ def _query_fields(found: Mapping[str, str], errors: AuthErrors) -> tuple[_Signat
         )
     if algorithm != ALGORITHM:
         raise errors.bad_query(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
-    parsed = _parse_fields(found["X-Amz-Credential"], found["X-Amz-SignedHeaders"])
+    parsed = parse_fields(found["X-Amz-Credential"], found["X-Amz-SignedHeaders"], presigned=True)
     if parsed is None:
         raise errors.bad_query(
             'Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; expecting "<YOUR-AKID>/'
@@ -380,89 +327,27 @@ async def _find(
     return credential
 
 
-@lru_cache(maxsize=2048)
-def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
-    key = hmac.digest(b"AWS4" + secret.encode(), date.encode(), "sha256")
-    for part in (region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return key
-
-
 def _match(
     request: Request,
     query: str,
-    parsed: _Signature,
+    parsed: Signature,
     timestamp: str,
     payload: str,
-    key: bytes,
+    key: SigningKey,
     signature: str,
     errors: AuthErrors,
 ) -> None:
-    """Compare signatures, under each reading of the path that honest clients sign."""
-    tail = f"{_canonical_query(query)}\n{_canonical_headers(parsed.signed_headers, request.headers)}\n{payload}"
+    """Compare signatures, under each reading of the path that honest clients sign. `signature` is 64 hex digits."""
+    tail = f"{canonical_query(query)}\n{canonical_headers(parsed, request.headers, errors)}\n{payload}"
     first = ("", "")
-    for path in _canonical_paths(request.path, s3=errors.s3):
+    for path in canonical_paths(request.path, errors.s3):
         canonical = f"{request.method}\n{path}\n{tail}"
-        digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+        digest = hashlib.sha256(canonical.encode("latin-1", "replace")).hexdigest()
         string_to_sign = f"{ALGORITHM}\n{timestamp}\n{parsed.scope}\n{digest}"
-        expected = hmac.digest(key, string_to_sign.encode("utf-8", "surrogateescape"), "sha256").hex()
-        if hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
+        if hmac.compare_digest(key.sign(string_to_sign.encode()), signature):
             return
         first = first if first[0] else (string_to_sign, canonical)
     raise errors.mismatch(parsed.access_key_id, first[0], signature, first[1])
-
-
-def _canonical_paths(path: str, *, s3: bool) -> list[str]:
-    """The path as signed: S3 signs it as sent, the others encode it once more after removing empty and dot segments."""
-    path = path or "/"
-    if not s3:
-        return [quote(_normalized(path), safe="/-_.~")]
-    plain = path if _PLAIN_PATH.fullmatch(path) else quote(path, safe="/-_.~%")
-    strict = quote(unquote_to_bytes(path), safe="/-_.~")
-    return [plain] if plain == strict else [plain, strict]
-
-
-def _normalized(path: str) -> str:
-    if "//" not in path and "/." not in path:
-        return path
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            if parts:
-                parts.pop()
-        elif part and part != ".":
-            parts.append(part)
-    return "/" + "/".join(parts) + ("/" if parts and path.endswith("/") else "")
-
-
-def _canonical_query(query: str) -> str:
-    if not query:
-        return ""
-    pairs: list[tuple[str, str]] = []
-    plain = _PLAIN_QUERY.fullmatch(query) is not None
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        if not plain:
-            name, value = (quote(unquote_to_bytes(text), safe="-_.~") for text in (name, value))
-        pairs.append((name, value))
-    pairs.sort()
-    return "&".join([f"{name}={value}" for name, value in pairs])
-
-
-def _canonical_headers(names: tuple[str, ...], headers: Headers) -> str:
-    """The signed headers and the list of their names."""
-    lines: list[str] = []
-    for name in names:
-        values = headers.get_all(name) if _repeated(headers) else [headers.get(name) or ""]
-        text = ",".join([value.strip() for value in values])
-        if "  " in text:
-            text = _SPACES.sub(" ", text)
-        lines.append(f"{name}:{text}\n")
-    return f"{''.join(lines)}\n{';'.join(names)}"
-
-
-def _repeated(headers: Headers) -> bool:
-    return len(headers.items) != len(headers._first)
 
 
 async def _read(body: ByteStream, limit: int, errors: AuthErrors) -> bytes:
@@ -470,57 +355,3 @@ async def _read(body: ByteStream, limit: int, errors: AuthErrors) -> bytes:
         return await body.read(limit)
     except BodyTooLarge:
         raise errors.too_large(limit) from None
-
-
-def _payload(request: Request, declared: str, errors: AuthErrors, signer: ChunkSigner | None) -> ByteStream:
-    """The body as the service may read it."""
-    mode = _MODES.get(declared)
-    if mode is not None:
-        return ChunkedStream(request.body, mode, _decoded_length(request.headers), signer)
-    if declared == UNSIGNED:
-        return request.body
-    if _HEX64.fullmatch(declared):
-        return HashedStream(request.body, declared, errors)
-    if declared.startswith("STREAMING-AWS4-ECDSA"):
-        raise errors.unsupported("Signature Version 4A")
-    raise errors.bad_payload_header(declared)
-
-
-def _decoded_length(headers: Headers) -> int:
-    text = headers.get("x-amz-decoded-content-length")
-    if text is None or not text.isascii() or not text.isdigit() or len(text) > 15:
-        raise ServiceError("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
-    return int(text)
-
-
-class HashedStream:
-    """A body that raises at its end unless its SHA-256 is what was signed."""
-
-    def __init__(self, body: ByteStream, declared: str, errors: AuthErrors) -> None:
-        self._body = body
-        self._declared = declared
-        self._errors = errors
-
-    @property
-    def length(self) -> int | None:
-        return self._body.length
-
-    @property
-    def trailers(self) -> Mapping[str, str]:
-        return self._body.trailers
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        digest = hashlib.sha256()
-        async for piece in self._body:
-            digest.update(piece)
-            yield piece
-        self._compare(digest.hexdigest())
-
-    async def read(self, limit: int) -> bytes:
-        data = await self._body.read(limit)
-        self._compare(hashlib.sha256(data).hexdigest())
-        return data
-
-    def _compare(self, computed: str) -> None:
-        if computed != self._declared:
-            raise self._errors.payload_mismatch(self._declared, computed)
