@@ -9,9 +9,10 @@ import re
 import sys
 import unicodedata
 import warnings
+from collections.abc import Callable
 from functools import cache
-from re import _constants, _parser  # type: ignore[attr-defined]
-from typing import Any
+
+from alonzo.protocol.linear_regex import LinearPattern, Unsupported, effort
 
 _POSIX = {
     "Alpha": "a-zA-Z",
@@ -31,8 +32,12 @@ _POSIX = {
 _PROPERTY = re.compile(r"\\([pP])(?:\{(?:Is|general_category=)?(\w+)\}|(\w))")
 #: Every astral character, as Java's pairs of surrogates say it inside a class.
 _SURROGATES = re.compile(r"\\u[dD]800\\u[dD][cC]00-\\u[dD][bB][fF][fF]\\u[dD][fF][fF][fF]")
-#: Values longer than this are not given to a pattern that could take exponential time.
-RISKY_LENGTH = 2_048
+#: Up to here, in characters, Python's matcher is quick with any pattern that has no repeat within a repeat.
+SAFE_LENGTH = 256
+#: Longer values fail a pattern with several repeats. No such pattern of a model is for values nearly as long.
+MAX_LENGTH = 16_384
+#: Values for patterns that only Python's matcher knows and that have a repeat within a repeat.
+SHORT = 24
 
 
 def compile_java(pattern: str) -> re.Pattern[str] | None:
@@ -102,30 +107,37 @@ def _ranges(name: str, negated: bool) -> str:
     return "".join(found)
 
 
-def is_risky(pattern: str) -> bool:
-    """Whether an unbounded repeat lies within another, so that a match may take exponential time."""
+def pattern_test(pattern: str) -> Callable[[str], bool] | None:
+    """Whether a whole value satisfies a model's pattern; None where it cannot be expressed here.
+
+    No value, however made, keeps the matcher busy: what could, goes to the one that is linear.
+    """
+    compiled = compile_java(pattern)
+    if compiled is None:
+        return None
+    matches = compiled.fullmatch
+    grows = effort(compiled.pattern)
+    if grows == 0:
+        return lambda value: matches(value) is not None
+    safe_length = SAFE_LENGTH if grows == 1 else 0
+    linear: list[LinearPattern | None] = []
+
+    def test(value: str) -> bool:
+        if len(value) <= safe_length:
+            return matches(value) is not None
+        if len(value) > MAX_LENGTH:
+            return False
+        if not linear:
+            linear.append(_linear(compiled.pattern))
+        if linear[0] is None:
+            return len(value) <= SHORT and matches(value) is not None
+        return linear[0].matches(value)
+
+    return test
+
+
+def _linear(pattern: str) -> LinearPattern | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _nested(_parser.parse(pattern), inside=False)
-    except (re.error, RecursionError):
-        return True
-
-
-def _nested(items: Any, *, inside: bool) -> bool:
-    for operator, argument in items:
-        if operator in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
-            unbounded = argument[1] is _constants.MAXREPEAT or argument[1] > 64
-            if unbounded and inside:
-                return True
-            if _nested(argument[2], inside=inside or unbounded):
-                return True
-        elif operator is _constants.SUBPATTERN:
-            if _nested(argument[3], inside=inside):
-                return True
-        elif operator is _constants.BRANCH:
-            if any(_nested(branch, inside=inside) for branch in argument[1]):
-                return True
-        elif operator in (_constants.ASSERT, _constants.ASSERT_NOT) and _nested(argument[1], inside=inside):
-            return True
-    return False
+        return LinearPattern(pattern)
+    except Unsupported:
+        return None

@@ -31,8 +31,8 @@ def java_text(value: Any) -> str:
     return str(value)
 
 
-def enum_set(values: Iterable[str]) -> str:
-    """`[b, a]`: the values in the order in which a Java HashSet yields them, which is how AWS prints them."""
+def hash_order(values: Iterable[str]) -> list[str]:
+    """The values in the order in which a Java HashSet or HashMap yields them."""
     listed = list(values)
     size = 16
     while size < len(listed) / 0.75 + 1:
@@ -40,7 +40,12 @@ def enum_set(values: Iterable[str]) -> str:
     buckets: dict[int, list[str]] = {}
     for value in listed:
         buckets.setdefault(_spread_hash(value) & (size - 1), []).append(value)
-    return f"[{', '.join(value for bucket in sorted(buckets) for value in buckets[bucket])}]"
+    return [value for bucket in sorted(buckets) for value in buckets[bucket]]
+
+
+def enum_set(values: Iterable[str]) -> str:
+    """`[b, a]`: an enum's values as AWS prints them."""
+    return f"[{', '.join(hash_order(values))}]"
 
 
 def _spread_hash(text: str) -> int:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from alonzo.core.errors import ServiceError
-from alonzo.protocol.java_regex import RISKY_LENGTH, compile_java, is_risky
-from alonzo.protocol.java_text import enum_set, java_name, java_text
+from alonzo.protocol.java_regex import pattern_test
+from alonzo.protocol.java_text import enum_set, hash_order, java_name, java_text
 from alonzo.protocol.model import ServiceModel, Shape
 
 #: Appends to the problems: the value, the path of what holds it (with its dot, empty at the top), the problems.
@@ -96,6 +96,7 @@ def _with_runtime(shape: Shape, check: Check) -> Check:
                 "InvalidParameterValueException",
                 f"Value {given} at 'runtime' failed to satisfy constraint: "
                 f"Member must satisfy enum value set: {named} or be a valid ARN",
+                fields={"Type": "User"},
             )
 
     return check_all
@@ -113,22 +114,27 @@ def _only_required(shape: Shape) -> Check:
 
 
 def _structure(shape: Shape, memo: dict[Any, Check | None], *, without: str = "") -> Check | None:
-    required = [(name, java_name(name)) for name in shape.required]
-    checks: list[tuple[str, str, Check]] = []
-    for name, member in shape.members.items():
+    required = frozenset(shape.required)
+    members = shape.members
+    if "query" not in shape.model.protocols:
+        # The newer services report violations in the order of a hash map of their members' names.
+        by_java_name = {java_name(name): name for name in members}
+        members = {by_java_name[text]: members[by_java_name[text]] for text in hash_order(by_java_name)}
+    checks: list[tuple[str, str, Check | None, bool]] = []
+    for name, member in members.items():
         check = _member(member, memo) if name != without else None
-        if check is not None:
-            checks.append((name, java_name(name), check))
-    if not required and not checks:
+        if check is not None or name in required:
+            checks.append((name, java_name(name), check, name in required))
+    if not checks:
         return None
 
     def check_structure(value: Any, path: str, problems: list[str]) -> None:
-        for name, text in required:
-            if value.get(name) is None:
-                problems.append(f"Value null at '{path}{text}' failed to satisfy constraint: {_NOT_NULL}")
-        for name, text, check in checks:
+        for name, text, check, needed in checks:
             item = value.get(name)
-            if item is not None:
+            if item is None:
+                if needed:
+                    problems.append(f"Value null at '{path}{text}' failed to satisfy constraint: {_NOT_NULL}")
+            elif check is not None:
                 check(item, path + text, problems)
 
     return check_structure
@@ -283,7 +289,8 @@ def _constraints(shape: Shape) -> list[Constraint]:
             found.append((lambda value: len(value) >= low, f"Member must have length greater than or equal to {low}"))
         pattern = traits.get("pattern")
         if pattern is not None and not traits.get("enum"):
-            test = _pattern_test(pattern)
+            test = pattern_test(pattern)
+            # Better to accept a value than to refuse a good one.
             if test is not None:
                 found.append((test, f"Member must satisfy regular expression pattern: {pattern}"))
         found.extend(_enum(shape))
@@ -303,14 +310,3 @@ def _enum(shape: Shape) -> list[Constraint]:
         return []
     allowed = frozenset(values)
     return [(lambda value: value in allowed, f"Member must satisfy enum value set: {enum_set(values)}")]
-
-
-def _pattern_test(pattern: str) -> Callable[[Any], bool] | None:
-    """None where the pattern cannot be expressed here: better to accept a value than to refuse a good one."""
-    compiled = compile_java(pattern)
-    if compiled is None:
-        return None
-    matches = compiled.fullmatch
-    if not is_risky(compiled.pattern):
-        return lambda value: matches(value) is not None
-    return lambda value: len(value) <= RISKY_LENGTH and matches(value) is not None
