@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 
-from alonzo.core.arn import arn
 from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Parts
 from alonzo.engine.concurrency import Concurrency
@@ -115,6 +114,7 @@ class Engine:
         The Lambda service calls it in this form (`services/lambda_/ports.py`).
         """
         self.pools.retire(function_arn, version)
+        self._deliverer.forget(function_arn)
 
     def forget(self, account_id: str, region: str, function_arn: str) -> None:
         """A function was deleted."""

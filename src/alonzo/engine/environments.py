@@ -26,9 +26,10 @@ from alonzo.engine.runtime_state import RuntimeState
 from alonzo.engine.tasks import Tasks
 from alonzo.sandbox.base import Environment as SandboxEnvironment
 
-#: Seconds between two readings of the memory peak while invocations follow each other: it only grows, and reading it
-#: costs more than the rest of REPORT.
-_PEAK_EVERY_S = 0.02
+#: The memory peak is read after an invocation of at least so many milliseconds, and otherwise every so many seconds: it
+#: only grows, reading it costs more than the rest of REPORT, and memory takes time to fill.
+_PEAK_AFTER_MS = 20.0
+_PEAK_EVERY_S = 0.1
 _TAIL_BYTES = 4_096
 _MIB = 1 << 20
 
@@ -111,6 +112,8 @@ class ExecutionEnvironment:
         self.phase = Phase.INIT
         self.keeper: Keeper | None = None
         self.idle_since = 0.0
+        #: Whether the freezer has it on its list.
+        self.resting = False
         self.frozen = False
         self.keep_tmp = True
         #: Why the process ended by itself, if it did.
@@ -239,7 +242,7 @@ class ExecutionEnvironment:
             duration_ms,
             run.init_ms,
             self.fv.memory_mib,
-            -(-self._peak(now) // _MIB),
+            -(-self._peak(now, duration_ms) // _MIB),
             run.failure,
         )
         self._log(self.lines.end(report, self.fv.version), run)
@@ -389,8 +392,9 @@ class ExecutionEnvironment:
     def _log_full(self) -> bool:
         return self._shared.logs.full(self.stream)
 
-    def _peak(self, now: float) -> int:
-        if self._sandbox is not None and now - self._peak_read >= _PEAK_EVERY_S:
+    def _peak(self, now: float, duration_ms: float) -> int:
+        due = duration_ms >= _PEAK_AFTER_MS or now - self._peak_read >= _PEAK_EVERY_S
+        if due and self._sandbox is not None:
             self._peak_read = now
             self._peak_bytes = max(self._peak_bytes, self._sandbox.memory_peak())
         return self._peak_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from alonzo.core.errors import ServiceError
 from alonzo.engine.concurrency import Concurrency
@@ -40,26 +41,28 @@ class Invoker:
             raise ServiceError("ServiceException", "The server is stopping.", status=503, fields={"Type": "Service"})
         run = Run(invocation, asyncio.get_running_loop().create_future(), self._concurrency.acquire(fv))
         environment = self._pools.take_nowait(fv)
-        if environment is not None and not environment.frozen:
-            environment.run(run)
+        if environment is None:
+            if not self._pools.wait_nowait(fv, run, partial(self._begin, fv)):
+                self._begin(fv, run)
+        elif environment.frozen:
+            self._begin(fv, run, environment)
         else:
-            self._shared.tasks.start(self._run_later(fv, run, environment))
+            environment.run(run)
         return await run.future
 
+    def _begin(self, fv: FunctionVersion, run: Run, environment: ExecutionEnvironment | None = None) -> None:
+        self._shared.tasks.start(self._run_later(fv, run, environment))
+
     async def _run_later(self, fv: FunctionVersion, run: Run, environment: ExecutionEnvironment | None) -> None:
-        """The paths that wait: a frozen environment, one that is about to be free, a cold start."""
+        """The ways that wait: for a frozen environment, or for a new one."""
         try:
-            while True:
-                if environment is None:
-                    environment = await self._pools.take_soon(fv)
-                if environment is None:
-                    await self._cold(fv, run)
-                    return
+            while environment is not None:
                 await environment.thaw()
                 if environment.usable:
                     environment.run(run)
                     return
                 environment = self._pools.take_nowait(fv)
+            await self._cold(fv, run)
         except BaseException as error:
             run.release()
             run.fail(_as_service_error(error))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import struct
 from collections.abc import Callable
 
@@ -97,10 +98,12 @@ class Output:
         self._pipes: list[tuple[int, LineSplitter | FrameSplitter]] = []
         self._full = full
         self._reading: set[int] = set()
+        self._poll = select.poll()
         for fd, splitter in ((output, LineSplitter(sink)), (telemetry, FrameSplitter(sink))):
             if fd >= 0:
                 os.set_blocking(fd, False)
                 self._pipes.append((fd, splitter))
+                self._poll.register(fd, select.POLLIN)
         self.resume()
 
     def resume(self) -> None:
@@ -128,16 +131,22 @@ class Output:
             data = b""
         if not data:
             splitter.flush()
-            self._pause(fd)
-            self._pipes = [pipe for pipe in self._pipes if pipe[0] != fd]
+            self._forget(fd)
             return
         splitter.feed(data)
 
+    def _forget(self, fd: int) -> None:
+        self._pause(fd)
+        self._poll.unregister(fd)
+        self._pipes = [pipe for pipe in self._pipes if pipe[0] != fd]
+
     def drain(self) -> None:
         """Take what is in the pipes now (at most 1 MiB of each); a line without an end counts as one."""
+        # One system call tells that both are empty, as they are after most invocations.
+        waiting = {fd for fd, _ in self._poll.poll(0)} if self._pipes else ()
         for fd, splitter in self._pipes:
             taken = 0
-            while taken < _BUDGET:
+            while fd in waiting and taken < _BUDGET:
                 try:
                     data = os.read(fd, _CHUNK)
                 except OSError:
@@ -152,6 +161,5 @@ class Output:
 
     def close(self) -> None:
         """Stop reading; the pipes stay their owner's to close."""
-        for fd, _ in self._pipes:
-            self._pause(fd)
-        self._pipes = []
+        for fd, _ in tuple(self._pipes):
+            self._forget(fd)

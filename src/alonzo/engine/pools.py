@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from alonzo.core.clock import Clock
 from alonzo.engine.concurrency import throttled
-from alonzo.engine.environments import ExecutionEnvironment, Phase
+from alonzo.engine.environments import ExecutionEnvironment, Phase, Run
 from alonzo.engine.function import FunctionVersion
 from alonzo.engine.tasks import Tasks
 
@@ -31,7 +31,7 @@ class Pool:
         self.retired = False
         self._pools = pools
         self._finishing: set[ExecutionEnvironment] = set()
-        self._waiters: deque[asyncio.Future[ExecutionEnvironment | None]] = deque()
+        self._waiters: dict[Run, asyncio.TimerHandle] = {}
         self._heirlooms: list[ExecutionEnvironment] = []
 
     # -- taking -------------------------------------------------------------------------------------------------------
@@ -45,19 +45,20 @@ class Pool:
             environment.discard(keep_tmp=False)
         return None
 
-    async def take_soon(self) -> ExecutionEnvironment | None:
-        """An environment whose client has its answer and whose runtime is about to ask for more, if there is one."""
-        environment = self.take_nowait()
-        if environment is not None or len(self._finishing) <= len(self._waiters):
-            return environment
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[ExecutionEnvironment | None] = loop.create_future()
-        self._waiters.append(waiter)
-        timer = loop.call_later(_SOON_S, _give_up, waiter)
-        try:
-            return await waiter
-        finally:
-            timer.cancel()
+    def wait_nowait(self, run: Run, otherwise: Callable[[Run], None]) -> bool:
+        """Line up for an environment whose client has its answer and whose runtime is about to ask for more.
+
+        False: there is none. `otherwise` is called with the run if that takes too long after all.
+        """
+        if len(self._finishing) <= len(self._waiters):
+            return False
+        timer = asyncio.get_running_loop().call_later(_SOON_S, self._give_up, run, otherwise)
+        self._waiters[run] = timer
+        return True
+
+    def _give_up(self, run: Run, otherwise: Callable[[Run], None]) -> None:
+        if self._waiters.pop(run, None) is not None:
+            otherwise(run)
 
     def _fit(self, environment: ExecutionEnvironment) -> bool:
         now = self._pools.clock.now()
@@ -82,11 +83,11 @@ class Pool:
         if self.retired:
             environment.discard(keep_tmp=False)
             return
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(environment)
-                return
+        if self._waiters:
+            run = next(iter(self._waiters))
+            self._waiters.pop(run).cancel()
+            environment.run(run)
+            return
         environment.idle_since = self._pools.clock.monotonic()
         self.idle.append(environment)
         self._pools.rested(environment)
@@ -144,11 +145,6 @@ class Pool:
         return not (self.all or self.starting or self._heirlooms or self._waiters)
 
 
-def _give_up(waiter: asyncio.Future[ExecutionEnvironment | None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
 class Pools:
     """All pools, the bound on environments, freezing and expiry."""
 
@@ -181,9 +177,9 @@ class Pools:
         """An idle environment, or None. It may be frozen."""
         return self._pool(fv).take_nowait()
 
-    async def take_soon(self, fv: FunctionVersion) -> ExecutionEnvironment | None:
-        """See `Pool.take_soon`."""
-        return await self._pool(fv).take_soon()
+    def wait_nowait(self, fv: FunctionVersion, run: Run, otherwise: Callable[[Run], None]) -> bool:
+        """See `Pool.wait_nowait`."""
+        return self._pool(fv).wait_nowait(run, otherwise)
 
     @contextmanager
     def room(self, fv: FunctionVersion) -> Iterator[Pool]:
@@ -231,10 +227,12 @@ class Pools:
 
     def rested(self, environment: ExecutionEnvironment) -> None:
         """An environment has become idle."""
-        loop = asyncio.get_running_loop()
-        self._resting.append((loop.time() + self._freeze_after_s, environment.idle_since, environment))
-        if self._freezer is None:
-            self._freezer = loop.call_later(self._freeze_after_s, self._freeze)
+        if not environment.resting:
+            loop = asyncio.get_running_loop()
+            environment.resting = True
+            self._resting.append((loop.time() + self._freeze_after_s, environment.idle_since, environment))
+            if self._freezer is None:
+                self._freezer = loop.call_later(self._freeze_after_s, self._freeze)
         if not self._some_idle.is_set():
             self._some_idle.set()
 
@@ -243,14 +241,24 @@ class Pools:
         self._some_idle.set()
 
     def _freeze(self) -> None:
+        """Freeze what has not been used since it was put on the list; what has been is looked at again later."""
         loop = asyncio.get_running_loop()
         now = loop.time() + 0.001
         resting = self._resting
-        while resting and resting[0][0] <= now:
+        for _ in range(len(resting)):
+            if resting[0][0] > now:
+                break
             _, since, environment = resting.popleft()
-            if environment.idle_since == since:  # it has not been used meanwhile
+            if environment.idle_since == since:
+                environment.resting = False
                 environment.freeze()
-        self._freezer = loop.call_at(resting[0][0], self._freeze) if resting else None
+            elif environment.idle_since == math.inf:
+                environment.resting = False  # busy: it comes back when it is idle
+            else:
+                resting.append((now + self._freeze_after_s, environment.idle_since, environment))
+        # A few at a time: one timer for each environment would cost more than freezing them a little later.
+        when = max(resting[0][0], now + self._freeze_after_s / 5) if resting else 0.0
+        self._freezer = loop.call_at(when, self._freeze) if resting else None
 
     # -- expiry -------------------------------------------------------------------------------------------------------
 

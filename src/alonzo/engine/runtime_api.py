@@ -91,6 +91,7 @@ class _Connection(asyncio.Protocol):
     __slots__ = (
         "_answered",
         "_body",
+        "_expects",
         "_header_size",
         "_headers",
         "_mode",
@@ -109,6 +110,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._waiting = False
         self._answered = False
+        self._expects = False
         self._parser: Any = None
 
     # -- the transport's side -----------------------------------------------------------------------------------------
@@ -171,9 +173,12 @@ class _Connection(asyncio.Protocol):
         if self._header_size > _MAX_HEADERS or len(self._headers) >= 128:
             self._refuse(_HEADERS_TOO_LARGE)
         self._headers.append((name, value))
+        if len(name) == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
+            self._expects = True
 
     def on_headers_complete(self) -> None:
-        if self._header_size and self._header(b"expect").lower() == b"100-continue":
+        if self._expects:
+            self._expects = False
             self._transport.write(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
@@ -212,8 +217,9 @@ class _Connection(asyncio.Protocol):
         raise httptools.HttpParserError("refused")
 
     def _header(self, wanted: bytes) -> bytes:
+        length = len(wanted)
         for name, value in self._headers:
-            if name.lower() == wanted:
+            if len(name) == length and name.lower() == wanted:
                 return value
         return b""
 
