@@ -121,8 +121,6 @@ def enter(place: Place, site: Site) -> None:
     mounts.enter(place.root, site.files)
     _socket.sethostname(_HOSTNAME)
     os.umask(0o022)
-    if place.rootless:
-        confine.map_function_user()
 
 
 def _die_with_host(place: Place) -> None:
@@ -182,6 +180,9 @@ def _be_init(place: Place, site: Site, first: int) -> None:
 def _be_first(place: Place, site: Site, orders: _socket.socket) -> None:
     for group in site.join:
         os.write(group, b"0")
+    if place.rootless:  # init does not follow: the mounts belong to the host's user namespace
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # or /proc/self/uid_map would not be ours
+        confine.map_function_user()
     syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     with contextlib.suppress(OSError):
         _write_own("/proc/self/oom_score_adj", b"500")  # if the machine runs out of memory, functions go first

@@ -63,6 +63,8 @@ class Host:
         tended = False
         while True:
             ready = self.poll.poll(_IDLE_MS if not tended else _TIDY_MS if self.stock.untidy else None)
+            while self.stock.stocker.early:
+                self._arrived()
             if not ready:
                 self.stock.tend()
                 tended = True
@@ -143,10 +145,9 @@ class Host:
         disk = self._disk(fields[6], tmp_mib)
         slot = None
         try:
-            slot = self.stock.slot()
+            # Where there is no way out, environments that ask for one go without; `enforcements` says so.
+            slot = self.stock.slot(linked=bool(internet) and not self.stock.stocker.internet_problem)
             self._watch(slot.pidfd, lambda: self._lost(slot))
-            if internet:
-                mounts = mounts + self.machine.connect(slot)
             for source, _ in mounts:
                 trees.append(syscalls.clone_tree(source))
             if slot.group is not None:
@@ -184,7 +185,6 @@ class Host:
     def _abandon(self, slot: Slot) -> None:
         with contextlib.suppress(ProcessLookupError):
             _signal.pidfd_send_signal(slot.pidfd, _signal.SIGKILL)
-        self.machine.disconnect(slot)
         self._lost(slot)
 
     def _disk(self, tmp_of: bytes, mib: int) -> Disk:
@@ -206,7 +206,6 @@ class Host:
         """init was reaped by nobody yet; when it is, nothing of the environment runs any more."""
         living.running = False
         self._reap(living.slot)
-        self.machine.disconnect(living.slot)
         self._reply(wire.ENDED, living.id)
 
     def _kill(self, id: bytes) -> None:
@@ -238,7 +237,6 @@ class Host:
         for living in self.living.values():
             if living.running:
                 self._reap(living.slot)
-                self.machine.disconnect(living.slot)
             self.stock.remove(living.slot)
             if living.disk is not None:
                 self.stock.discard(living.disk)

@@ -12,7 +12,7 @@ from alonzo.sandbox.cgroups import Mounted
 from alonzo.sandbox.enter import Place
 from alonzo.sandbox.mounts import Root
 from alonzo.sandbox.netns import NetworkMaker
-from alonzo.sandbox.stock import Slot, Stock
+from alonzo.sandbox.stock import Stock
 from alonzo.sandbox.tmpdisk import LoopDisks, MemoryDisks
 
 _MKFS = ("/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4", "/usr/local/sbin/mkfs.ext4")
@@ -48,7 +48,6 @@ class Machine:
 
     def __init__(self, folder: str) -> None:
         self.rootless = os.geteuid() != 0
-        self._internet: object = None
         hierarchies = cgroups.mounted(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
         self.groups = find_groups(hierarchies)
         self.group_version = self.groups.version if self.groups is not None else 0
@@ -72,7 +71,8 @@ class Machine:
         try:
             if self.rootless:
                 confine.map_user(0)
-            syscalls.unshare(syscalls.CLONE_NEWNS)
+            # Without root the host needs a network namespace of its own user namespace to come back to (`netns`).
+            syscalls.unshare(syscalls.CLONE_NEWNS | (syscalls.CLONE_NEWNET if self.rootless else 0))
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -98,13 +98,6 @@ class Machine:
     def allowance(self, tmp_mib: int) -> int:
         """MiB to add to the memory limit, where the kernel charges what lies in /tmp to the function."""
         return tmp_mib if self.tmp_problem and self.groups is not None else 0
-
-    def connect(self, slot: Slot) -> list[tuple[str, str]]:
-        """Give the slot a way out, if the machine allows it; answers files to show inside."""
-        return []
-
-    def disconnect(self, slot: Slot) -> None:
-        """The slot's environment has ended."""
 
     @property
     def summary(self) -> str:

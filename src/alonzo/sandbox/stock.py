@@ -5,7 +5,6 @@ from __future__ import annotations
 import _socket
 import contextlib
 import os
-from collections.abc import Callable
 
 from alonzo.sandbox import cgroup1, cgroup2, enter, stocker, wire
 from alonzo.sandbox.confine import UidBlock
@@ -14,7 +13,7 @@ from alonzo.sandbox.netns import NetworkMaker
 from alonzo.sandbox.stocker import Stocker
 from alonzo.sandbox.tmpdisk import Disk, LoopDisks, MemoryDisks
 
-_SLOTS = 8
+_SLOTS, _OTHER_SLOTS = 8, 1
 _DISKS = 8
 #: The size of /tmp unless a function asks for more.
 DEFAULT_TMP_MIB = 512
@@ -26,10 +25,11 @@ Groups = cgroup1.Groups | cgroup2.Groups
 class Slot:
     """A sandbox whose init waits for its order; used once. `shared` goes to the server with the control files."""
 
-    __slots__ = ("channel", "group", "key", "netns", "pid", "pidfd", "shared", "uid")
+    __slots__ = ("channel", "group", "key", "linked", "netns", "pid", "pidfd", "shared", "uid")
 
-    def __init__(self, key: int, uid: int) -> None:
+    def __init__(self, key: int, uid: int, *, linked: bool) -> None:
         self.key = key
+        self.linked = linked
         self.uid = uid
         self.pid = self.pidfd = self.netns = -1
         self.group: Group | None = None
@@ -52,6 +52,15 @@ class Slot:
             self.channel = None
 
 
+def _write(path: str, text: bytes) -> None:
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, text)
+        finally:
+            os.close(descriptor)
+
+
 class Stock:
     """Sandboxes and disks: taken from the shelf, or made on the spot when it is empty."""
 
@@ -69,26 +78,29 @@ class Stock:
         self._groups = groups
         self._makers = disks
         self._uids = None if place.rootless else UidBlock()
-        self._slots: list[Slot] = []
+        # By whether they have a way to the internet; `_kind` is the kind that was wanted last.
+        self._shelves: dict[bool, list[Slot]] = {False: [], True: []}
+        self._kind = False
         self._disks: list[Disk] = []
         self._unremoved: list[Group] = []
         self._count = 0
         # Forked before any sandbox exists, so that it holds no descriptor of one.
-        self.stocker = Stocker(networks, disks if isinstance(disks, LoopDisks) else None)
-        self.on_end: Callable[[Slot], None] = lambda slot: None
+        loops = disks if isinstance(disks, LoopDisks) else None
+        self.stocker = Stocker(networks, loops, rootless=place.rootless)
+        self._resolv_conf = f"{run}/resolv.conf"
+        _write(self._resolv_conf, self.stocker.resolv_conf)
 
     # -- making ----------------------------------------------------------------------------------------------------
 
-    def _make(self, netns: int, listeners: list[int]) -> Slot:
+    def _make(self, netns: int, listeners: list[int], key: int, *, linked: bool) -> Slot:
         """Start an init in the network namespace `netns`; takes the descriptors over."""
-        self._count += 1
-        slot = Slot(self._count, self._uids.take() if self._uids is not None else -1)
+        slot = Slot(key, self._uids.take() if self._uids is not None else -1, linked=linked)
         slot.netns, slot.shared = netns, listeners
         writers: list[int] = []
         try:
             slot.group = self._groups.make() if self._groups is not None else None
             join, into = (slot.group.join, slot.group.into) if slot.group is not None else ([], -1)
-            site = enter.Site(netns, slot.uid, join, into, self._files(slot.uid))
+            site = enter.Site(netns, slot.uid, join, into, self._files(slot.uid, linked=linked))
             for _ in range(4):
                 reader, writer = os.pipe()
                 slot.shared.append(reader)
@@ -109,22 +121,23 @@ class Stock:
                 os.close(descriptor)
         return slot
 
-    def _files(self, uid: int) -> list[tuple[str, str]]:
-        """/etc/passwd and /etc/group that know the environment's own uid. Made once per uid."""
-        if uid < 0:
-            return []
-        stem = f"{self._run}/users/{uid}"
-        for kind, text in zip(("passwd", "group"), passwd(uid, uid), strict=True):
-            with contextlib.suppress(FileExistsError):
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                descriptor = os.open(f"{stem}.{kind}", flags, 0o644)
-                os.write(descriptor, text.encode())
-                os.close(descriptor)
-        return [(f"{stem}.passwd", "/etc/passwd"), (f"{stem}.group", "/etc/group")]
+    def _files(self, uid: int, *, linked: bool) -> list[tuple[str, str]]:
+        """Files over those of the template: name servers; /etc/passwd and /etc/group that know the own uid."""
+        files = [(self._resolv_conf, "/etc/resolv.conf")] if linked else []
+        if uid >= 0:
+            for kind, text in zip(("passwd", "group"), passwd(uid, uid), strict=True):
+                path = f"{self._run}/users/{uid}.{kind}"
+                _write(path, text.encode())  # once per uid
+                files.append((path, f"/etc/{kind}"))
+        return files
+
+    def _next_key(self) -> int:
+        self._count += 1
+        return self._count
 
     def check(self) -> None:
         """Make the first sandbox and wait until it is finished; OSError says why this machine cannot."""
-        slot = self._make(*self._networks.make())
+        slot = self._make(*self._networks.make(), self._next_key(), linked=False)
         assert slot.channel is not None
         if slot.channel.recv(64) == enter.WAITING:
             self.put(slot)
@@ -140,11 +153,18 @@ class Stock:
 
     def put(self, slot: Slot) -> None:
         """On the shelf."""
-        self._slots.append(slot)
+        self._shelves[slot.linked].append(slot)
 
-    def slot(self) -> Slot:
-        """A sandbox that nobody has used."""
-        return self._slots.pop(0) if self._slots else self._make(*self._networks.make())
+    def slot(self, *, linked: bool) -> Slot:
+        """A sandbox that nobody has used, with a way to the internet or without."""
+        self._kind = linked
+        if self._shelves[linked]:
+            return self._shelves[linked].pop(0)
+        key = self._next_key()
+        if not linked:
+            return self._make(*self._networks.make(), key, linked=False)
+        made = self.stocker.wait(stocker.LINKED, b"%d" % key)
+        return self._make(made[0], made[1:], key, linked=True)
 
     def disk(self, mib: int) -> Disk:
         """An empty disk."""
@@ -154,13 +174,15 @@ class Stock:
 
     def lost(self, slot: Slot) -> None:
         """A waiting init has died."""
-        if slot in self._slots:
-            self._slots.remove(slot)
+        if slot in self._shelves[slot.linked]:
+            self._shelves[slot.linked].remove(slot)
 
     def remove(self, slot: Slot) -> None:
         """The slot's processes are gone: give back everything else."""
         slot.settle()
         slot.hang_up()
+        if slot.linked:
+            self.stocker.detach(slot.key)
         if self._uids is not None and slot.uid >= 0:
             self._uids.give_back(slot.uid)
             slot.uid = -1
@@ -185,34 +207,38 @@ class Stock:
     def tend(self) -> None:
         """Ask for what is wanting, and remove what could not be removed before."""
         self._unremoved = [group for group in self._unremoved if not group.remove()]
-        if len(self._slots) < _SLOTS:
-            self.stocker.ask(stocker.NETWORK)
+        for linked, shelf in self._shelves.items():
+            if len(shelf) < (_SLOTS if linked == self._kind else _OTHER_SLOTS):
+                if linked and self.stocker.internet_problem:
+                    continue
+                self.stocker.ask(stocker.LINKED if linked else stocker.NETWORK, b"%d" % self._next_key())
         if len(self._disks) < _DISKS and isinstance(self._makers, LoopDisks):
             self.stocker.ask(stocker.DISK, b"%d" % DEFAULT_TMP_MIB)
 
     def arrived(self) -> Slot | None:
         """Take what the helper made; a new sandbox is to be watched and put on the shelf by the caller."""
-        fields, descriptors = self.stocker.take()
+        fields, descriptors = self.stocker.next()
         if not fields or stocker.BROKEN in fields[1:2]:
             return None  # a full disk, no more loop devices: the next create says so to whom it concerns
         if fields[0] == stocker.DISK:
             self._disks.append(Disk(int(fields[1]), descriptors[0], "", descriptors[1]))
             return None
         try:
-            return self._make(descriptors[0], descriptors[1:])
+            linked = fields[0] == stocker.LINKED
+            return self._make(descriptors[0], descriptors[1:], int(fields[1]), linked=linked)
         except OSError:
             return None
 
     def close(self) -> None:
         """Give everything back; the inits on the shelf end when their channel does."""
-        for slot in self._slots:
+        for slot in (*self._shelves[False], *self._shelves[True]):
             slot.hang_up()
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(slot.pid, 0)
             self.remove(slot)
         for disk in self._disks:
             self.discard(disk)
-        self._slots, self._disks = [], []
+        self._disks = []
         self.stocker.close()
         self._unremoved = [group for group in self._unremoved if not group.remove()]
         if self._groups is not None:

@@ -1,7 +1,8 @@
 """The host's helper: it does what makes the kernel wait (network namespaces, loop devices), so that the host need not.
 
 A forked child of the host, in the same namespaces, with one request at a time over a socket of its own. Whatever it
-makes are descriptors, so it needs no names, and when it dies the host does the work itself.
+makes are descriptors, so it needs no names. When it dies, the host makes what it needs itself, except ways to the
+internet: those the helper alone can make, because it holds their filter. It ends when the host's end of the socket does.
 """
 
 from __future__ import annotations
@@ -11,36 +12,48 @@ import _socket
 import contextlib
 import os
 
-from alonzo.sandbox import syscalls, wire
+from alonzo.sandbox import network, syscalls, wire
 from alonzo.sandbox.netns import NetworkMaker
 from alonzo.sandbox.tmpdisk import Disk, LoopDisks
 
-NETWORK, DISK, DISCARD, BROKEN = b"network", b"disk", b"discard", b"broken"
+# Requests. NETWORK has no way out, LINKED has one; both take the key by which DETACH gives it back.
+NETWORK, LINKED, DETACH, DISK, DISCARD = b"network", b"linked", b"detach", b"disk", b"discard"
+BROKEN = b"broken"  # the second field of an answer: what was asked for could not be made
 
 
 class Stocker:
     """The host's end. `channel` is readable when something that was asked for is there."""
 
-    def __init__(self, networks: NetworkMaker, disks: LoopDisks | None) -> None:
+    def __init__(self, networks: NetworkMaker, disks: LoopDisks | None, *, rootless: bool) -> None:
         self.channel, theirs = _pair()
+        self.internet_problem = ""
+        self.internet_detail = ""
+        self.resolv_conf = b""
         self.asked: set[bytes] = set()
+        self._early: list[tuple[list[bytes], list[int]]] = []
         self.pid = syscalls.clone(0)
         if self.pid == 0:
             try:
-                keep = theirs.fileno()
                 self.channel.close()
-                syscalls.prctl(syscalls.PR_SET_PDEATHSIG, _signal.SIGKILL)
-                _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
-                _serve(theirs, keep, networks, disks)
+                _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
+                _Helper(theirs, networks, disks, rootless=rootless).serve()
             finally:
                 os._exit(0)
         theirs.close()
+        fields, _ = self.take()
+        if fields:
+            self.internet_problem, self.internet_detail = (field.decode("utf-8", "replace") for field in fields[1:3])
+            self.resolv_conf = fields[3]
 
     def ask(self, kind: bytes, *fields: bytes) -> None:
         """Ask for one more of `kind`, unless that has been asked for already."""
         if kind not in self.asked and self.pid:
             self.asked.add(kind)
             self._send(wire.pack(kind, *fields), [])
+
+    def detach(self, key: int) -> None:
+        """A LINKED network is not used any more."""
+        self._send(wire.pack(DETACH, b"%d" % key), [])
 
     def discard(self, disk: Disk) -> None:
         """Throw away a disk on a loop device: the helper will be the last to hold it."""
@@ -65,6 +78,29 @@ class Stocker:
         self.asked.discard(fields[0])
         return fields, descriptors
 
+    def next(self) -> tuple[list[bytes], list[int]]:
+        """What came while `wait` waited for something else; then what comes."""
+        return self._early.pop(0) if self._early else self.take()
+
+    def wait(self, kind: bytes, field: bytes) -> list[int]:
+        """Ask and wait for the answer's descriptors. OSError says why there are none."""
+        if self.pid:
+            self._send(wire.pack(kind, field), [])
+        while self.pid:
+            fields, descriptors = self.take()
+            if fields[:1] == [kind] and BROKEN in fields[1:2]:
+                raise OSError(5, fields[2].decode("utf-8", "replace"))
+            if fields[:2] == [kind, field]:
+                return descriptors
+            if fields:
+                self._early.append((fields, descriptors))
+        raise OSError(32, "the sandbox host's helper has died: start the server again")
+
+    @property
+    def early(self) -> bool:
+        """Whether `next` answers at once."""
+        return bool(self._early)
+
     def close(self) -> None:
         """Let it finish what it was asked, and wait for its end."""
         self.channel.close()
@@ -78,26 +114,67 @@ def _pair() -> tuple[_socket.socket, _socket.socket]:
     return first, second
 
 
-def _serve(channel: _socket.socket, keep: int, networks: NetworkMaker, disks: LoopDisks | None) -> None:
-    while True:
-        message, descriptors = wire.receive(channel)
-        if not message:
-            return
-        kind, *fields = wire.unpack(message)
-        made: list[int] = []
+class _Helper:
+    """The helper's end."""
+
+    def __init__(
+        self, channel: _socket.socket, networks: NetworkMaker, disks: LoopDisks | None, *, rootless: bool
+    ) -> None:
+        self.channel = channel
+        self.networks = networks
+        self.disks = disks
+        self.provider: network.Provider | None = None
+        problem = detail = ""
+        resolv_conf = b""
         try:
-            if kind == NETWORK:
-                netns, listeners = networks.make()
-                made = [netns, *listeners]
-            elif kind == DISK and disks is not None:
-                disk = disks.make(int(fields[0]))
-                made = [disk.mount, disk.device]
-            elif kind == DISCARD:
-                Disk(int(fields[0]), descriptors[0], "", descriptors[1]).discard()
-                continue
-            wire.send(channel, wire.pack(kind, *fields), made)
-        except Exception as error:
-            wire.send(channel, wire.pack(kind, BROKEN, str(error).encode("utf-8", "replace")[:500]))
-        finally:
-            for descriptor in made:
-                os.close(descriptor)
+            self.provider = network.start(rootless)
+            detail, resolv_conf = self.provider.detail, self.provider.resolv_conf
+        except (OSError, RuntimeError) as error:
+            problem = str(error)
+        wire.send(channel, wire.pack(b"internet", problem.encode(), detail.encode(), resolv_conf))
+
+    def serve(self) -> None:
+        """Until the host goes."""
+        while True:
+            message, descriptors = wire.receive(self.channel)
+            if not message:
+                break
+            kind, *fields = wire.unpack(message)
+            made: list[int] = []
+            try:
+                made = self._do(kind, fields, descriptors)
+                if made:
+                    wire.send(self.channel, wire.pack(kind, *fields), made)
+            except Exception as error:
+                self._say_broken(kind, error)
+            finally:
+                for descriptor in made:
+                    os.close(descriptor)
+        if self.provider is not None:
+            self.provider.close()
+
+    def _say_broken(self, kind: bytes, error: Exception) -> None:
+        with contextlib.suppress(OSError):
+            wire.send(self.channel, wire.pack(kind, BROKEN, str(error).encode("utf-8", "replace")[:500]))
+
+    def _do(self, kind: bytes, fields: list[bytes], descriptors: list[int]) -> list[int]:
+        if kind == DISK and self.disks is not None:
+            disk = self.disks.make(int(fields[0]))
+            return [disk.mount, disk.device]
+        if kind in (NETWORK, LINKED):
+            netns, listeners = self.networks.make()
+            try:
+                if kind == LINKED:
+                    if self.provider is None:
+                        raise OSError(95, "functions have no outbound internet here")
+                    self.provider.attach(netns, int(fields[0]))
+            except BaseException:
+                for descriptor in (netns, *listeners):
+                    os.close(descriptor)
+                raise
+            return [netns, *listeners]
+        if kind == DETACH and self.provider is not None:
+            self.provider.detach(int(fields[0]))
+        if kind == DISCARD:
+            Disk(int(fields[0]), descriptors[0], "", descriptors[1]).discard()
+        return []
