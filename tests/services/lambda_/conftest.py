@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import re
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +236,149 @@ def new_world() -> type[World]:
 @pytest.fixture
 def make_zip() -> Callable[..., bytes]:
     return archive
+
+
+# -- what AWS answered: placeholders in the recordings stand for one value throughout a scenario ----------------------
+
+FOLDER = Path(__file__).resolve().parents[3] / ".." / "shared" / "reference" / "aws-recordings" / "lambda"
+PREFIX = "tests/aws/services/lambda_/"
+_PLACEHOLDER = re.compile(r"<[^<>]+>")
+_RUNTIME_SET = re.compile(r"\[(nodejs20\.x, [^\]]*)\]")
+_FIXED = {"<partition>": "aws", "<region>": "us-east-1"}
+#: Members whose recorded value was masked altogether.
+_MASKED = {"date", "datetime", "<code-size>", "<location>", "<layer-location>", "code-sha256", "log-result"}
+
+
+def load(file: str, scenario: str) -> dict[str, Any]:
+    """The responses of a scenario, by step."""
+    found: dict[str, Any] = _read(file)[PREFIX + scenario]["recorded-content"]
+    return found
+
+
+_cache: dict[str, Any] = {}
+
+
+def _read(file: str) -> Any:
+    if file not in _cache:
+        _cache[file] = json.loads((FOLDER / file).read_text())
+    return _cache[file]
+
+
+class Replay:
+    """The recorded side of one scenario; `check` compares one step and binds the placeholders it meets."""
+
+    def __init__(self, recorded: dict[str, Any], *, newer: frozenset[str] = frozenset()) -> None:
+        self._recorded = recorded
+        self._newer = newer
+        self._bound: dict[str, str] = {}
+
+    def check(self, step: str, answer: dict[str, Any] | ServiceError) -> None:
+        expected = self._recorded[step]
+        if "CreateFunctionResponse" in expected:
+            expected = expected["CreateFunctionResponse"]
+        expected = {name: value for name, value in expected.items() if name != "ResponseMetadata"}
+        if isinstance(answer, ServiceError):
+            self._check_error(step, expected, answer)
+        else:
+            assert "Error" not in expected, f"{step}: AWS answered {expected['Error']}"
+            self._same(step, expected, _plain(answer))
+
+    def _check_error(self, step: str, expected: dict[str, Any], error: ServiceError) -> None:
+        assert "Error" in expected, f"{step}: AWS accepted what got {error}"
+        assert expected["Error"]["Code"] == error.code, f"{step}: {error}"
+        self._same(f"{step}.Message", expected["Error"].get("Message", ""), error.message)
+        for member in ("Type", "Reason"):
+            assert expected.get(member) == error.fields.get(member), f"{step}: {member}"
+
+    def _same(self, path: str, expected: Any, actual: Any) -> None:
+        if isinstance(expected, dict):
+            assert isinstance(actual, dict), f"{path}: {actual!r}"
+            different = set(expected) ^ set(actual)
+            assert different <= self._newer, f"{path}: {different}"
+            for name in set(expected) & set(actual):
+                self._same(f"{path}.{name}", expected[name], actual[name])
+        elif isinstance(expected, list):
+            assert isinstance(actual, list) and len(expected) == len(actual), f"{path}: {actual!r}"
+            for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
+                self._same(f"{path}[{index}]", one, other)
+        elif isinstance(expected, str) and (expected in _MASKED):
+            assert actual not in (None, ""), path
+        elif isinstance(expected, str):
+            self._same_text(path, expected, str(actual))
+        else:
+            assert expected == actual, f"{path}: {expected!r} != {actual!r}"
+
+    def _same_text(self, path: str, expected: str, actual: str) -> None:
+        # The model knows more runtimes than there were when the texts were recorded.
+        listed = _RUNTIME_SET.search(expected), _RUNTIME_SET.search(actual)
+        if listed[0] and listed[1]:
+            assert set(listed[0][1].split(", ")) <= set(listed[1][1].split(", ")), path
+            expected, actual = (_RUNTIME_SET.sub("[runtimes]", text) for text in (expected, actual))
+        expected = _PLACEHOLDER.sub(lambda found: _FIXED.get(found[0], found[0]), expected)
+        names = _PLACEHOLDER.findall(expected)
+        pattern = "".join(
+            f"(?P<p{index // 2}>.+?)" if index % 2 else re.escape(part)
+            for index, part in enumerate(re.split(f"({_PLACEHOLDER.pattern})", expected))
+        )
+        match = re.fullmatch(pattern, actual, re.DOTALL)
+        assert match, f"{path}: {expected!r} != {actual!r}"
+        for index, name in enumerate(names):
+            value = match[f"p{index}"]
+            known = self._bound.setdefault(name, value)
+            assert known == value, f"{path}: {name} was {known!r}, is {value!r}"
+
+
+def _plain(value: Any) -> Any:
+    """As the recordings hold it: policies and statements decoded, times as text."""
+    if isinstance(value, dict):
+        return {
+            name: _plain(json.loads(one) if name in ("Policy", "Statement") and isinstance(one, str) else one)
+            for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode()
+    return value
+
+
+#: Members that AWS has added since the oldest recordings were made.
+_ADDED_SINCE = frozenset({"SnapStart", "LoggingConfig", "RuntimeVersionConfig"})
+
+
+class Scenario:
+    """One recorded scenario over a world: each call is compared with the step it is named after ("" for none)."""
+
+    def __init__(self, world: World, name: str, file: str) -> None:
+        self.world = world
+        self.seen: set[str] = set()
+        self.steps = load(file, name)
+        old = int(_read(file)[PREFIX + name]["recorded-date"][6:10]) < 2024
+        self._replay = Replay(self.steps, newer=_ADDED_SINCE if old else frozenset())
+
+    async def __call__(self, step: str, operation: str, /, **params: Any) -> dict[str, Any]:
+        answer: dict[str, Any] | ServiceError
+        try:
+            answer = await self.world.call(operation, **params)
+        except ServiceError as error:
+            answer = error
+        if step:
+            self._replay.check(step, answer)
+            self.seen.add(step)
+        elif isinstance(answer, ServiceError):
+            raise answer
+        return {} if isinstance(answer, ServiceError) else answer
+
+
+@pytest.fixture
+def scenario(world: World) -> Callable[..., Scenario]:
+    """Begin a scenario; skips where the recordings are not beside this checkout."""
+
+    def begin(name: str, file: str = "api.json") -> Scenario:
+        if not FOLDER.is_dir():
+            pytest.skip("the recordings are not beside this checkout")
+        return Scenario(world, name, file)
+
+    return begin

@@ -27,6 +27,8 @@ _UNSUPPORTED = (
     "AcceleratorConfig",
     "PublishTo",
 )
+#: In a published version's configuration: the description that `$LATEST` had. Never shown.
+SOURCE_DESCRIPTION = "SourceDescription"
 #: Members taken as they are.
 _PLAIN = ("Role", "Handler", "Runtime", "Description", "Timeout", "MemorySize", "KMSKeyArn", "FileSystemConfigs")
 
@@ -165,6 +167,10 @@ def _logging(old: Mapping[str, Any], new: Mapping[str, Any]) -> Config:
 # -- showing it ------------------------------------------------------------------------------------------------------
 
 
+_OPTIONAL = ("DeadLetterConfig", "FileSystemConfigs", "KMSKeyArn")
+_SHOWN_APART = ("SnapStart", SOURCE_DESCRIPTION, *_OPTIONAL)
+
+
 def timestamp(epoch: float) -> str:
     """A time as the Lambda API writes it: 2026-11-20T12:00:00.000+0000."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"
@@ -192,14 +198,10 @@ def show(version: Version, *, suffix: str = "", listed: bool = False) -> Config:
         "LastModified": timestamp(version.modified),
         "Version": version.version,
         "RevisionId": version.revision_id,
-        **{
-            name: value
-            for name, value in config.items()
-            if name not in ("SnapStart", "DeadLetterConfig", "FileSystemConfigs", "KMSKeyArn")
-        },
+        **{name: value for name, value in config.items() if name not in _SHOWN_APART},
         "SnapStart": {"ApplyOn": config["SnapStart"]["ApplyOn"], "OptimizationStatus": "Off"},
     }
-    for optional in ("DeadLetterConfig", "FileSystemConfigs", "KMSKeyArn"):
+    for optional in _OPTIONAL:
         if config.get(optional):
             shown[optional] = config[optional]
     if body.layers:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from alonzo.core.context import Context
+from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Params, Result
 from alonzo.services.lambda_ import errors, paging
 from alonzo.services.lambda_.errors import conflict, function_not_found, invalid, not_found
@@ -126,7 +127,10 @@ def _weights(params: Params) -> dict[str, float]:
 
 def _check_routes(connection: Connection, ref: FunctionRef, version: str, weights: Mapping[str, float]) -> None:
     if weights and version == LATEST:
-        raise invalid("$LATEST is not supported for an alias pointing to more than 1 version")
+        # One of the few errors of AWS's without a Type.
+        raise ServiceError(
+            "InvalidParameterValueException", "$LATEST is not supported for an alias pointing to more than 1 version"
+        )
     if version in weights:
         raise invalid(
             f"Invalid function version {version}. Function version {version} is already included in routing"

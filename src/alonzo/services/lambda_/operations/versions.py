@@ -40,7 +40,7 @@ async def publish_version(state: State, ctx: Context, params: Params) -> Result:
             return before
         number = function.last_version + 1
         functions.put_function(connection, replace(function, last_version=number))
-        config = dict(current.body.config)
+        config = {**current.body.config, configuration.SOURCE_DESCRIPTION: current.body.config["Description"]}
         if params.get("Description"):
             config["Description"] = params["Description"]
         published = replace(
@@ -60,12 +60,11 @@ async def publish_version(state: State, ctx: Context, params: Params) -> Result:
 
 
 def _same(published: Version, current: Version) -> bool:
-    """Whether `$LATEST` is what was published last; a description is not a difference."""
-    one, other = dict(published.body.config), dict(current.body.config)
-    one.pop("Description", None)
-    other.pop("Description", None)
+    """Whether `$LATEST` is what was published last; the description given to PublishVersion is not a difference."""
+    config = dict(published.body.config)
+    config["Description"] = config.pop(configuration.SOURCE_DESCRIPTION, config["Description"])
     return (
-        one == other
+        config == current.body.config
         and published.body.code.sha256 == current.body.code.sha256
         and published.body.layers == current.body.layers
     )
