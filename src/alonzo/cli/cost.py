@@ -42,7 +42,9 @@ def _day(text: str) -> str:
 
 
 def _show(report: dict[str, Any]) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -50,22 +52,22 @@ def _show(report: dict[str, Any]) -> None:
     if not report["Functions"]:
         console.print(f"No function ran from {days}.")
         return
-    table = Table(title=f"{days}, prices of {report['PriceRegion']} in {report['Currency']}", title_justify="left")
-    table.add_column("Function")
-    for name in ("Requests", "Billed s", "GB-seconds", "Requests $", "Duration $", "/tmp $", "Total $"):
-        table.add_column(name, justify="right")
+    console.print(f"{days}, in {report['Currency']} at the prices of {report['PriceRegion']}")
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("Function", overflow="fold")
+    for name in ("Requests", "GB-seconds", "Requests $", "Duration $", "/tmp $", "Total $"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in report["Functions"]:
-        table.add_row(row["FunctionName"], *_cells(row))
+        table.add_row(escape(row["FunctionName"]), *_cells(row))
     table.add_section()
     table.add_row("Total", *_cells(report["Total"]), style="bold")
     console.print(table)
-    console.print(f"The free tier takes off ${report['FreeTier']:.8f}: ${report['Due']:.8f} would be due.")
+    console.print(f"The free tier takes off {report['FreeTier']:.8f}: {report['Due']:.8f} would be due.")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     return [
         f"{row['Requests']:,}",
-        f"{row['BilledMs'] / 1000:,.3f}",
-        f"{row['GBSeconds']:,.6f}",
+        f"{row['GBSeconds']:,.4f}",
         *(f"{row[name]:.8f}" for name in ("RequestCharge", "DurationCharge", "StorageCharge", "TotalCharge")),
     ]

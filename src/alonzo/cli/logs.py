@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,17 +33,25 @@ def logs(function: str, follow: bool, since: str | None, lines: int, pattern: st
     start_ms = None if since is None else int(moment(since, time.time()) * 1000)
     with plain_errors():
         tail = Tail(client("logs"), _group_of(function), pattern)
-        found = tail.last(lines) if start_ms is None else tail.since(start_ms)
-        shown = False
-        for event in found:
-            click.echo(_line(event, as_json))
-            shown = True
+        shown = tail.exists()
+        if not shown and not follow:
+            raise click.ClickException(f"There is no log group {tail.group}: nothing has written to it yet.")
+        if shown:
+            shown = _print(tail.last(lines) if start_ms is None else tail.since(start_ms), as_json)
         if not shown and not follow:
             click.echo("There are no such log lines.", err=True)
         while follow:
             time.sleep(POLL_S)
-            for event in tail.new():
-                click.echo(_line(event, as_json))
+            _print(tail.new(), as_json)
+
+
+def _print(events: Iterable[dict[str, Any]], as_json: bool) -> bool:
+    """Whether there were any."""
+    shown = False
+    for event in events:
+        click.echo(_line(event, as_json))
+        shown = True
+    return shown
 
 
 def _group_of(function: str) -> str:
@@ -67,18 +75,32 @@ class Tail:
 
     def __init__(self, api: Any, group: str, pattern: str) -> None:
         self._api = api
+        self.group = group
         self._wanted = {"logGroupName": group, **({"filterPattern": pattern} if pattern else {})}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._latest_ms = 0
 
+    def exists(self) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self._api.describe_log_streams(logGroupName=self.group, limit=1)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+            return False
+        return True
+
     def last(self, count: int) -> list[dict[str, Any]]:
-        """The latest `count` events, in order."""
+        """The latest `count` events, in order. What lies a little further back is noted as seen with them."""
         found: list[dict[str, Any]] = []
         for event in self._pages(startFromHead=False, limit=count):
-            found.append(event)
-            if len(found) >= count:
+            if len(found) < count:
+                found.append(event)
+            if len(found) >= count and event["timestamp"] < found[0]["timestamp"] - _OVERLAP_MS:
                 break
-        return [self._note(event) for event in reversed(found)]
+            self._note(event)
+        return found[::-1]
 
     def since(self, start_ms: int) -> Iterator[dict[str, Any]]:
         self._latest_ms = start_ms

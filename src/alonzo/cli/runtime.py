@@ -112,7 +112,7 @@ def _show(found: list[dict[str, Any]]) -> None:
     for one in found:
         state = "ready" if one["Prepared"] else "found" if one["Available"] else one.get("Reason", "not available")
         if one.get("Mend"):
-            state += f": {one['mend']}"
+            state += f": {one['Mend']}"
         packages = ", ".join(f"{name} {version}" for name, version in one.get("Packages", {}).items() if name in _SHOWN)
         interpreter = f"{one.get('InterpreterVersion', '')} {one.get('Interpreter', '')}".strip()
         table.add_row(one["Name"], state, interpreter, packages)
