@@ -33,6 +33,8 @@ _NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWI
 SANDBOX, CWD, EXEC = b"sandbox", b"cwd", b"exec"
 #: What init says when it waits for its order.
 WAITING = b"waiting"
+#: What init says at the end: the first process's wait status, and its peak resident memory in bytes.
+STATUS = struct.Struct("=iq")
 
 
 class Place:
@@ -65,11 +67,12 @@ class Site:
 class Order:
     """The program of one environment."""
 
-    __slots__ = ("argv", "cwd", "env", "nofile", "pids", "targets")
+    __slots__ = ("argv", "cwd", "data_mib", "env", "nofile", "pids", "targets")
 
     def __init__(self, fields: list[bytes]) -> None:
         self.argv, self.env, (self.cwd,), self.targets = (wire.split(field) for field in fields[:4])
-        self.nofile, self.pids = (int(number) for number in fields[4].split())
+        # data_mib: only where no control group limits memory, else 0
+        self.nofile, self.pids, self.data_mib = (int(number) for number in fields[4].split())
 
 
 class _Failed(Exception):
@@ -170,10 +173,10 @@ def _be_init(place: Place, site: Site, first: int) -> None:
     _die_with_host(place)
     os.close(4)
     while True:
-        pid, result = os.waitpid(-1, 0)
+        pid, result, usage = os.wait4(-1, 0)
         if pid == first:
             break
-    os.write(3, struct.pack("=i", result))
+    os.write(3, STATUS.pack(result, usage.ru_maxrss * 1024))
     os._exit(0)
 
 
@@ -245,6 +248,9 @@ def _set_limits(order: Order) -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 65536,
     }
+    if order.data_mib:
+        # The watchdog's backstop, not the limit: every thread's stack counts 8 MiB here before it is used.
+        limits[resource.RLIMIT_DATA] = (2 * order.data_mib + 1024) << 20
     for limit, wanted in limits.items():
         highest = resource.getrlimit(limit)[1]
         value = wanted if highest == resource.RLIM_INFINITY else min(wanted, highest)

@@ -14,11 +14,13 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from time import monotonic
 
 from alonzo.sandbox import syscalls, wire
 from alonzo.sandbox.machine import Machine
 from alonzo.sandbox.stock import Slot
 from alonzo.sandbox.tmpdisk import Disk, DiskFull
+from alonzo.sandbox.watchdog import INTERVAL_S, Tree
 
 _IDLE_MS = 10  # how long nobody must have asked for anything before the stock is filled up
 _TIDY_MS = 200
@@ -31,9 +33,11 @@ class _Gone(BaseException):
 class Living:
     """One environment, from its creation to its release."""
 
-    __slots__ = ("disk", "id", "running", "slot")
+    __slots__ = ("disk", "id", "oom", "running", "slot", "tree")
 
-    def __init__(self, id: bytes, slot: Slot, disk: Disk) -> None:
+    def __init__(self, id: bytes, slot: Slot, disk: Disk, tree: Tree | None) -> None:
+        self.tree = tree
+        self.oom = False
         self.id = id
         self.slot = slot
         self.disk: Disk | None = disk
@@ -50,6 +54,7 @@ class Host:
         self.machine = Machine(folder)
         self.stock = self.machine.stock
         self.living: dict[bytes, Living] = {}
+        self._look_at = 0.0
         self._watch(control.fileno(), self._receive)
         self._watch(self.stock.stocker.channel.fileno(), self._arrived)
 
@@ -62,7 +67,10 @@ class Host:
         wire.send(self.control, wire.pack(wire.READY, *fields))
         tended = False
         while True:
-            ready = self.poll.poll(_IDLE_MS if not tended else _TIDY_MS if self.stock.untidy else None)
+            wait_ms = _IDLE_MS if not tended else _TIDY_MS if self.stock.untidy else None
+            if self._look():
+                wait_ms = int(INTERVAL_S * 1000)
+            ready = self.poll.poll(wait_ms)
             while self.stock.stocker.early:
                 self._arrived()
             if not ready:
@@ -72,6 +80,18 @@ class Host:
                 if descriptor in self.watched:  # an earlier one of this round may have ended it
                     self.watched[descriptor]()
                     tended = False
+
+    def _look(self) -> bool:
+        """Where there are no control groups: enforce the limits; False if nothing runs."""
+        trees = [living for living in self.living.values() if living.tree is not None and living.running]
+        now = monotonic()
+        if now >= self._look_at:
+            self._look_at = now + INTERVAL_S
+            for living in trees:
+                if living.tree is not None and not living.oom and not living.tree.look(now):
+                    living.oom = True
+                    self._kill(living.id)
+        return any(living.tree is not None and not living.tree.idle for living in trees)
 
     def _watch(self, descriptor: int, callback: Callable[[], None]) -> None:
         self.watched[descriptor] = callback
@@ -96,6 +116,17 @@ class Host:
             self._release(fields[1])
         elif fields[0] == wire.STOP:
             raise _Gone
+        else:
+            self._control_tree(fields[0], fields[1])
+
+    def _control_tree(self, kind: bytes, id: bytes) -> None:
+        living = self.living.get(id)
+        if living is None or living.tree is None or not living.running:
+            return
+        if kind == wire.LIMIT_CPU:
+            living.tree.limit_cpu(monotonic())
+        elif kind in (wire.FREEZE, wire.THAW):
+            living.tree.freeze(kind == wire.FREEZE)
 
     def _reply(self, *fields: bytes, descriptors: list[int] | None = None) -> None:
         try:
@@ -153,18 +184,25 @@ class Host:
             if slot.group is not None:
                 slot.group.limit(memory_mib + self.machine.allowance(tmp_mib), pids)
             targets = wire.join([target for _, target in mounts])
-            order = wire.pack(fields[1], fields[2], fields[3], targets, b"%d %d" % (nofile, pids))
+            order = wire.pack(
+                fields[1],
+                fields[2],
+                fields[3],
+                targets,
+                b"%d %d %d" % (nofile, pids, 0 if slot.group is not None else memory_mib),
+            )
             assert slot.channel is not None
             wire.send(slot.channel, order, [disk.mount, *trees])
-            self._hand_over(Living(id, slot, disk))
+            tree = Tree(slot.pid, memory_mib) if slot.group is None else None
+            self._hand_over(Living(id, slot, disk, tree))
         except BaseException:
             self.stock.discard(disk)
             if slot is not None and id not in self.living:
                 self._abandon(slot)
             raise
         finally:
-            for tree in trees:
-                os.close(tree)
+            for each in trees:
+                os.close(each)
 
     def _hand_over(self, living: Living) -> None:
         """Tell the server, and give it its descriptors."""
@@ -206,7 +244,7 @@ class Host:
         """init was reaped by nobody yet; when it is, nothing of the environment runs any more."""
         living.running = False
         self._reap(living.slot)
-        self._reply(wire.ENDED, living.id)
+        self._reply(wire.ENDED, living.id, wire.OOM if living.oom else b"")
 
     def _kill(self, id: bytes) -> None:
         """SIGKILL init, and with it all; ENDED follows. A frozen tree of version 1 must be thawed to die."""

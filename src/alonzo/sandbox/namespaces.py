@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from alonzo.sandbox import cgroups, wire
+from alonzo.sandbox import cgroups, watchdog, wire
 from alonzo.sandbox.base import (
     AWS_PORT,
     INSIDE_ADDRESS,
@@ -35,6 +35,7 @@ _START_TIMEOUT_S = 20.0
 _CREATE_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 30.0
 _TELEMETRY_FD = 62
+_STATUS = struct.Struct("=iq")  # as in `enter`, which this side does not import
 #: -I and -S: nothing of the caller's environment, user site or site-packages reaches the privileged process. What it is
 #: told comes by variables, because its command line can be read inside (it is process 1's there).
 _CODE = "from os import environ as e; import sys; sys.path.insert(0, e['PACKAGE']); import alonzo.sandbox.host as h; h.main(int(e['SOCKET']), e['FOLDER'])"
@@ -101,14 +102,20 @@ class NamespaceEnvironment:
 
     def _read_status(self) -> None:
         """init writes the first process's wait status; if it was killed itself, the pipe just ends."""
-        said = os.read(self._status, 4)
+        said = os.read(self._status, _STATUS.size)
         self._loop.remove_reader(self._status)
         os.close(self._status)
         self._status = -1
-        code = os.waitstatus_to_exitcode(struct.unpack("=i", said)[0]) if len(said) == 4 else -signal.SIGKILL
-        ended = (
-            Exit(code, None) if code >= 0 else Exit(None, -code, oom=code == -signal.SIGKILL and self._out_of_memory())
-        )
+        if len(said) == _STATUS.size:
+            status, peak = _STATUS.unpack(said)
+            self._peak = max(self._peak, peak)
+            code = os.waitstatus_to_exitcode(status)
+            oom = code == -signal.SIGKILL and self._out_of_memory()
+            self._settle(Exit(code, None) if code >= 0 else Exit(None, -code, oom))
+        elif self._gone.done():
+            self._settle(Exit(None, signal.SIGKILL))
+
+    def _settle(self, ended: Exit) -> None:
         if not self._exit.done():
             self._exit.set_result(ended)
 
@@ -122,10 +129,12 @@ class NamespaceEnvironment:
                     return int(count) > 0
         return False
 
-    def ended(self) -> None:
-        """The host says that nothing of the tree is left."""
+    def ended(self, oom: bool = False) -> None:
+        """The host says that nothing of the tree is left; `oom`: its watchdog ended it."""
         if not self._gone.done():
             self._gone.set_result(None)
+        if oom or self._status < 0:
+            self._settle(Exit(None, signal.SIGKILL, oom=oom))
 
     async def started(self) -> None:
         """Wait until the program is executed; SandboxError or ExecError if it could not be."""
@@ -147,6 +156,8 @@ class NamespaceEnvironment:
 
     async def limit_cpu(self) -> None:
         """One write of the quota."""
+        if self._control.version == 0:
+            self._tell(wire.LIMIT_CPU)
         if self._control.quota < 0:
             return
         quota = cgroups.quota_us(self._spec.memory_mib)
@@ -169,17 +180,13 @@ class NamespaceEnvironment:
         if self._control.freeze >= 0:
             words = (b"THAWED", b"FROZEN") if self._control.version == 1 else (b"0", b"1")
             os.write(self._control.freeze, words[frozen])
-        else:
-            self._signal_tree(signal.SIGSTOP if frozen else signal.SIGCONT)
+        elif self._control.version == 0:
+            self._tell(wire.FREEZE if frozen else wire.THAW)
 
-    def _signal_tree(self, number: int) -> None:
-        """Without a control group: repeat until no process appears that has not been signalled."""
-        signalled: set[int] = set()
-        while fresh := set(self.processes()) - signalled:
-            for pid in fresh:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, number)
-            signalled |= fresh
+    def _tell(self, kind: bytes) -> None:
+        """Without control groups the host's watchdog does it."""
+        with contextlib.suppress(SandboxError):  # the host has died, and the tree with it
+            self._owner.send(kind, self.id)
 
     def processes(self) -> list[int]:
         """The ids, as seen outside, of the tree's processes without init."""
@@ -187,7 +194,7 @@ class NamespaceEnvironment:
             with contextlib.suppress(OSError):
                 return [int(pid) for pid in cgroups.read(self._control.processes).split()]
             return []
-        return descendants(self.init_pid)
+        return watchdog.descendants(self.init_pid)
 
     def _peak_now(self) -> None:
         total = 0
@@ -206,6 +213,7 @@ class NamespaceEnvironment:
     async def kill(self) -> None:
         """SIGKILL init, and so the tree."""
         if not self._exit.done():
+            self._peak_now()
             self._killed = True
         if not self._gone.done():
             self._owner.send(wire.KILL, self.id)
@@ -244,21 +252,6 @@ class NamespaceEnvironment:
         self.ended()
         if not self._started.done():
             self._started.set_result(b"sandbox\0" + b"0\0the sandbox host has died")
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes below `pid`, by /proc; init adopts orphans, so none escapes."""
-    found: list[int] = []
-    waiting = [pid]
-    while waiting:
-        parent = waiting.pop()
-        with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{parent}/task"):
-                with contextlib.suppress(OSError):
-                    children = [int(child) for child in cgroups.read(f"/proc/{parent}/task/{task}/children").split()]
-                    found += children
-                    waiting += children
-    return found
 
 
 def _high_water(pid: int) -> int:
@@ -436,7 +429,7 @@ class NamespaceSandbox:
             elif self._ready is not None and not self._ready.done():
                 self._ready.set_exception(error)
         elif kind == wire.ENDED and id in self._living:
-            self._living[id].ended()
+            self._living[id].ended(oom=fields[2] == wire.OOM)
         elif kind == wire.RELEASED and (kind, id) in self._asked:
             future = self._asked.pop((kind, id))
             if not future.done():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import os
+from time import sleep
 
 from alonzo.sandbox import cgroup1, cgroup2, enter, stocker, wire
 from alonzo.sandbox.confine import UidBlock
@@ -240,6 +241,10 @@ class Stock:
             self.discard(disk)
         self._disks = []
         self.stocker.close()
-        self._unremoved = [group for group in self._unremoved if not group.remove()]
+        for _ in range(200):  # the kernel lets go of a group's last process a little after its end
+            self._unremoved = [group for group in self._unremoved if not group.remove()]
+            if not self._unremoved:
+                break
+            sleep(0.005)
         if self._groups is not None:
             self._groups.close()

@@ -15,8 +15,12 @@ MAX_DESCRIPTORS = 32
 
 # From the server.
 CREATE, KILL, RELEASE, STOP = b"create", b"kill", b"release", b"stop"
-# From the host: READY carries the enforcements; CREATED and FAILED answer CREATE; ENDED says that nothing is left.
+# From the server where there are no control groups; they have no answer.
+FREEZE, THAW, LIMIT_CPU = b"freeze", b"thaw", b"limit_cpu"
+# From the host: READY carries the enforcements; CREATED and FAILED answer CREATE; ENDED says that nothing is left, and
+# its second field is OOM if the watchdog ended the environment.
 READY, CREATED, FAILED, ENDED, RELEASED, STOPPED = b"ready", b"created", b"failed", b"ended", b"released", b"stopped"
+OOM = b"oom"
 
 
 class WireError(Exception):
