@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import random
 import string
-import uuid
+import threading
 
 _UPPER_DIGITS = string.ascii_uppercase + string.digits
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+#: Random bytes fetched from the system at once: every request takes some, and the call costs more than they do.
+_POOL = 4096
 
 
 class Ids:
@@ -17,13 +19,26 @@ class Ids:
     def __init__(self, seed: int | None = None) -> None:
         self._seed = seed
         self._rng: random.Random = random.SystemRandom() if seed is None else random.Random(seed)
+        self._lock = threading.Lock()  # transactions run on the writer's thread
+        self._pool = b""
+        self._used = 0
 
     def token_bytes(self, n: int) -> bytes:
-        return os.urandom(n) if self._seed is None else self._rng.randbytes(n)
+        """`n` random bytes, fit for secrets: each byte is handed out once."""
+        if self._seed is not None:
+            return self._rng.randbytes(n)
+        with self._lock:
+            start, end = self._used, self._used + n
+            if end > len(self._pool):
+                self._pool, start, end = os.urandom(max(_POOL, n)), 0, n
+            self._used = end
+            return self._pool[start:end]
 
     def uuid(self) -> str:
         """A version 4 UUID, lower case with hyphens: request ids, revision ids."""
-        return str(uuid.UUID(bytes=self.token_bytes(16), version=4))
+        digits = self.token_bytes(16).hex()
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
     def hex(self, n: int) -> str:
         """`n` hexadecimal digits."""

@@ -31,11 +31,51 @@ _FILE_CHUNK = 512 * 1024
 Handle = Callable[[Request], Awaitable[Response]]
 
 
+class _Joined:
+    """A transport that sends the head of an answer together with the start of its body.
+
+    uvicorn writes the two apart, which costs a second system call and wakes the client twice. A head that nothing
+    follows in the same turn of the loop is sent by itself.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class _BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with bounds on what comes before the body: a client cannot fill memory with header fields."""
 
     _before_body = 0
     _fields = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
 
     def on_message_begin(self) -> None:
         self._before_body = self._fields = 0
