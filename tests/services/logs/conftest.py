@@ -97,3 +97,8 @@ async def api(tmp_path: Path) -> AsyncIterator[LogsUnderTest]:
     dispatcher.use(authorizer)
     yield LogsUnderTest(parts, clock, authorizer)
     await db.close()
+
+
+@pytest.fixture
+def logs_handlers(api: LogsUnderTest) -> set[str]:
+    return set(api.service.handlers)

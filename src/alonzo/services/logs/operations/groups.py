@@ -63,6 +63,8 @@ async def put_log_group_deletion_protection(state: Logs, ctx: Context, params: P
 
 
 async def describe_log_groups(state: Logs, ctx: Context, params: Params) -> Result:
+    if params.get("includeLinkedAccounts") or set(params.get("accountIdentifiers", ())) - {ctx.account_id}:
+        raise ServiceError("InvalidParameterException", "Alonzo does not show other accounts' log groups.")
     prefix, pattern = params.get("logGroupNamePrefix", ""), params.get("logGroupNamePattern", "")
     if prefix and pattern:
         raise ServiceError(
