@@ -16,7 +16,7 @@ from typing import Protocol
 from alonzo.core.errors import ServiceError
 from alonzo.core.ids import Ids
 from alonzo.dispatch import Parts
-from alonzo.engine.credentials import Credentials
+from alonzo.engine.credentials import Credentials, RoleCredentials
 from alonzo.engine.environments import ExecutionEnvironment, Surroundings
 from alonzo.engine.function import FunctionVersion
 from alonzo.engine.log_lines import lines_of
@@ -81,32 +81,57 @@ class LocalHost:
             group = fv.log_group or f"/aws/lambda/{fv.name}"
             name = f"{day}/[{fv.version}]{self._ids.hex(32)}"
             stream = LogStream(fv.account_id, fv.region, group, name, credentials.principal, fv.arn)
-        async with self._starting:
-            environment = ExecutionEnvironment(
-                fv,
-                self._shared,
-                stream=stream,
-                lines=lines_of(fv.log_format, fv.system_log_level),
-                credentials=credentials,
-            )
-            if heir_of is None:
-                environment.log_init_start(root.runtime_version, root.runtime_version_arn)
-            variables = environment_variables(fv, root.env, credentials, log_group=stream.group, log_stream=stream.name)
-            spec = Spec(
-                id=self._ids.hex(32),
-                argv=root.argv,
-                env=variables,
-                mounts=tuple(Mount(source, target) for source, target in root.mounts),
-                cwd=root.cwd,
-                memory_mib=fv.memory_mib,
-                tmp_mib=fv.tmp_mib,
-                internet=fv.internet and self._internet,
-                tmp_of=heir_of.id if heir_of is not None else "",
-            )
-            await self._spawn(environment, spec)
-            if environment.id:
-                await asyncio.wait((environment.initialised,), timeout=_START_SHARE_S)
+        await self._starting.acquire()
+        try:
+            environment = await self._make(fv, root, credentials, stream, heir_of)
+        except BaseException:
+            self._starting.release()
+            raise
+        self._release_later(environment)
         return environment
+
+    async def _make(
+        self,
+        fv: FunctionVersion,
+        root: Root,
+        credentials: RoleCredentials,
+        stream: LogStream,
+        heir_of: ExecutionEnvironment | None,
+    ) -> ExecutionEnvironment:
+        environment = ExecutionEnvironment(
+            fv,
+            self._shared,
+            stream=stream,
+            lines=lines_of(fv.log_format, fv.system_log_level),
+            credentials=credentials,
+        )
+        if heir_of is None:
+            environment.log_init_start(root.runtime_version, root.runtime_version_arn)
+        spec = Spec(
+            id=self._ids.hex(32),
+            argv=root.argv,
+            env=environment_variables(fv, root.env, credentials, log_group=stream.group, log_stream=stream.name),
+            mounts=tuple(Mount(source, target) for source, target in root.mounts),
+            cwd=root.cwd,
+            memory_mib=fv.memory_mib,
+            tmp_mib=fv.tmp_mib,
+            internet=fv.internet and self._internet,
+            tmp_of=heir_of.id if heir_of is not None else "",
+        )
+        await self._spawn(environment, spec)
+        return environment
+
+    def _release_later(self, environment: ExecutionEnvironment) -> None:
+        """The environment counts as starting until it is initialised, or for a moment where that takes long."""
+        timer: asyncio.TimerHandle
+
+        def release(*_: object) -> None:
+            environment.initialised.remove_done_callback(release)
+            timer.cancel()
+            self._starting.release()
+
+        timer = asyncio.get_running_loop().call_later(_START_SHARE_S, release)
+        environment.initialised.add_done_callback(release)
 
     async def _root(self, fv: FunctionVersion) -> Root:
         try:

@@ -102,7 +102,6 @@ class Invoker:
         self, fv: FunctionVersion, run: Run, failed: ExecutionEnvironment
     ) -> tuple[ExecutionEnvironment, Failure | None]:
         """Initialisation within the invocation: what it takes counts against the function's own time-out."""
-        began = time.perf_counter()
         environment = await self._start(fv, failed)
         limit_s = float(fv.timeout_s)
         try:
@@ -111,7 +110,7 @@ class Invoker:
             environment.discard(keep_tmp=False)
             self._shared.tasks.start(environment.release())
             raise
-        run.spent_ms = (time.perf_counter() - began) * 1000
+        run.spent_ms = (time.perf_counter() - environment.began) * 1000
         if failure is not None:
             environment.log_init_report(min(run.spent_ms, limit_s * 1000), "invoke", failure)
         return environment, failure
@@ -127,9 +126,10 @@ class Invoker:
 
 
 async def _initialised(environment: ExecutionEnvironment, limit_s: float, late: Failure) -> Failure | None:
-    """None once the runtime is ready; otherwise why it is not."""
+    """None once the runtime is ready; otherwise why it is not. `limit_s` counts from the environment's start."""
+    left_s = limit_s - (time.perf_counter() - environment.began)
     try:
-        async with asyncio.timeout(limit_s):
+        async with asyncio.timeout(max(left_s, 0)):
             return await asyncio.shield(environment.initialised)
     except TimeoutError:
         return late

@@ -80,7 +80,7 @@ class Pool:
 
     def environment_idle(self, environment: ExecutionEnvironment) -> None:
         self._finishing.discard(environment)
-        if self.retired:
+        if self.retired or not self._fit(environment):
             environment.discard(keep_tmp=False)
             return
         if self._waiters:

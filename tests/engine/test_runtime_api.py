@@ -1,0 +1,304 @@
+"""The Runtime API's routes, states and bounds, over raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from alonzo.engine.runtime_api import RuntimeApi, event_message
+from alonzo.engine.runtime_state import MAX_RESPONSE, RuntimeState, filter_error_type
+
+NEXT = "/2018-06-01/runtime/invocation/next"
+
+
+class Told:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def runtime_ready(self) -> None:
+        self.heard.append("ready")
+
+    def runtime_response(self, body: bytes) -> None:
+        self.heard.append(("response", body))
+
+    def runtime_response_too_large(self) -> None:
+        self.heard.append("too large")
+
+    def runtime_error(self, error_type: str, body: bytes) -> None:
+        self.heard.append(("error", error_type, body))
+
+    def runtime_init_error(self, error_type: str, body: bytes) -> None:
+        self.heard.append(("init error", error_type, body))
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> None:
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n"
+        if body is not None:
+            head += f"Content-Length: {len(body)}\r\n"
+        for name, value in headers.items():
+            head += f"{name.replace('_', '-')}: {value}\r\n"
+        self.writer.write(head.encode() + b"\r\n" + (body or b""))
+
+    async def receive(self) -> tuple[int, dict[str, str], bytes]:
+        async with asyncio.timeout(5):
+            status = int((await self.reader.readline()).split()[1])
+            headers: dict[str, str] = {}
+            while (line := await self.reader.readline()) != b"\r\n":
+                name, _, value = line.decode().partition(":")
+                headers[name.lower()] = value.strip()
+            return status, headers, await self.reader.readexactly(int(headers.get("content-length", "0")))
+
+    async def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+        self.send(method, path, body, **headers)
+        status, got, answer = await self.receive()
+        return status, json.loads(answer) if "json" in got.get("content-type", "") and answer else answer
+
+    async def closed(self) -> bool:
+        async with asyncio.timeout(5):
+            try:
+                return await self.reader.read(1) == b""
+            except ConnectionError:
+                return True
+
+
+class Served:
+    """A Runtime API on a free port."""
+
+    def __init__(self) -> None:
+        self.told = Told()
+        self.state = RuntimeState(self.told)
+        self.api = RuntimeApi(self.state)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.address = self.listener.getsockname()
+        self.clients: list[Client] = []
+
+    async def client(self) -> Client:
+        made = Client(*await asyncio.open_connection(*self.address, limit=16 << 20))
+        self.clients.append(made)
+        return made
+
+    def dispatch(self, request_id: str = "id-1", payload: bytes = b'{"a":1}') -> None:
+        message = event_message(
+            request_id=request_id,
+            deadline_ms=123,
+            invoked_arn="arn",
+            trace_header="Root=1\r\nEvil: yes",
+            client_context="",
+            payload=payload,
+        )
+        self.state.dispatch(request_id, message)
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    made = Served()
+    await made.api.serve(made.listener)
+    yield made
+    made.api.close()
+    for client in made.clients:
+        client.writer.close()
+        await asyncio.gather(client.writer.wait_closed(), return_exceptions=True)
+
+
+async def ready(served: Served) -> Client:
+    client = await served.client()
+    client.send("GET", NEXT)
+    while "ready" not in served.told.heard:
+        await asyncio.sleep(0.001)
+    return client
+
+
+async def test_ping(served: Served) -> None:
+    """GET /ping answers pong."""
+    assert await (await served.client()).ask("GET", "/2018-06-01/ping") == (200, b"pong")
+
+
+async def test_a_whole_invocation(served: Served) -> None:
+    """next hands out the event with AWS's headers, response is accepted, and the next next makes it ready again."""
+    client = await ready(served)
+    served.dispatch()
+    status, headers, body = await client.receive()
+    assert (status, body) == (200, b'{"a":1}')
+    assert headers == {
+        "content-type": "application/json",
+        "content-length": "7",
+        "lambda-runtime-aws-request-id": "id-1",
+        "lambda-runtime-deadline-ms": "123",
+        "lambda-runtime-invoked-function-arn": "arn",
+        "lambda-runtime-trace-id": "Root=1Evil: yes",
+    }
+    path = "/2018-06-01/runtime/invocation/id-1/response"
+    assert await client.ask("POST", path, b"[1]") == (202, {"status": "OK"})
+    client.send("GET", NEXT)
+    while len(served.told.heard) < 3:
+        await asyncio.sleep(0.001)
+    assert served.told.heard == ["ready", ("response", b"[1]"), "ready"]
+
+
+async def test_next_while_running_gives_the_same_event(served: Served) -> None:
+    """Asking again before answering gets the same event again."""
+    client = await ready(served)
+    served.dispatch()
+    first = await client.receive()
+    client.send("GET", NEXT)
+    assert await client.receive() == first
+
+
+async def test_an_event_survives_the_loss_of_the_waiting_connection(served: Served) -> None:
+    """An event dispatched after the waiting connection broke goes to the next one that asks."""
+    client = await ready(served)
+    client.writer.close()
+    await client.writer.wait_closed()
+    await asyncio.sleep(0.02)
+    served.dispatch()
+    status, body = await (await served.client()).ask("GET", NEXT)
+    assert (status, body) == (200, {"a": 1})
+
+
+async def test_wrong_ids_and_states_are_refused(served: Served) -> None:
+    """A wrong id is 400 whatever the state; a second response, an early one and a late init error are 403."""
+    client = await served.client()
+    respond = "/2018-06-01/runtime/invocation/{}/{}"
+    wrong_id = (400, {"errorMessage": "Invalid request ID", "errorType": "InvalidRequestID"})
+    assert await client.ask("POST", respond.format("nope", "response"), b"1") == wrong_id
+    running = await ready(served)
+    served.dispatch()
+    await running.receive()
+    assert await client.ask("POST", respond.format("nope", "error"), b"1") == wrong_id
+    assert (await client.ask("POST", respond.format("id-1", "response"), b"1"))[0] == 202
+    message = (
+        "State transition from RuntimeResponseSentState to {} failed for runtime."
+        " Error: State transition is not allowed"
+    )
+    for action, target in (("response", "InvocationResponse"), ("error", "InvocationErrorResponse")):
+        assert await client.ask("POST", respond.format("id-1", action), b"1") == (
+            403,
+            {"errorType": "InvalidStateTransition", "errorMessage": message.format(target)},
+        )
+    status, error = await client.ask("POST", "/2018-06-01/runtime/init/error", b"{}")
+    assert (status, error["errorMessage"]) == (403, message.format("InitError"))
+    assert served.told.heard == ["ready", ("response", b"1")]
+
+
+async def test_errors_pass_through_untouched(served: Served) -> None:
+    """error and init/error hand their bodies on as they came, with the type filtered as AWS filters it."""
+    client = await served.client()
+    status, _ = await client.ask(
+        "POST", "/2018-06-01/runtime/init/error", b"no json", lambda_runtime_function_error_type="Runtime.NoSuchHandler"
+    )
+    assert status == 202
+    assert served.told.heard == [("init error", "Runtime.NoSuchHandler", b"no json")]
+    assert (await client.ask("GET", NEXT))[0] == 403
+    assert filter_error_type("Function.Oops") == "Function.Oops"
+    assert filter_error_type("os.Oops") == "Function.Unknown"
+
+
+async def test_a_response_at_the_limit_passes_and_one_over_it_does_not(served: Served) -> None:
+    """6,291,556 bytes are accepted; one more answers 413 and counts as the invocation's answer."""
+    client = await ready(served)
+    served.dispatch()
+    await client.receive()
+    path = "/2018-06-01/runtime/invocation/id-{}/response"
+    assert (await client.ask("POST", path.format(1), b"x" * MAX_RESPONSE))[0] == 202
+    client.send("GET", NEXT)
+    while served.told.heard.count("ready") < 2:
+        await asyncio.sleep(0.001)
+    served.dispatch("id-2")
+    await client.receive()
+    assert await client.ask("POST", path.format(2), b"x" * (MAX_RESPONSE + 1)) == (
+        413,
+        {
+            "errorType": "RequestEntityTooLarge",
+            "errorMessage": "Exceeded maximum allowed payload size (6291556 bytes).",
+        },
+    )
+    assert len(served.told.heard[1][1]) == MAX_RESPONSE
+    assert served.told.heard[-1] == "too large"
+
+
+async def test_chunked_and_expectant_clients(served: Served) -> None:
+    """A chunked body is put together, and Expect: 100-continue gets its interim answer."""
+    client = await ready(served)
+    served.dispatch()
+    await client.receive()
+    path = "/2018-06-01/runtime/invocation/id-1/response"
+    client.writer.write(
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n".encode()
+    )
+    assert await client.reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+    assert await client.reader.readline() == b"\r\n"
+    client.writer.write(b"2\r\n[1\r\n2\r\n,2\r\n1\r\n]\r\n0\r\n\r\n")
+    assert (await client.receive())[0] == 202
+    assert served.told.heard[-1] == ("response", b"[1,2]")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/2018-06-01/runtime/invocation/x/y", 404),
+        ("POST", NEXT, 405),
+        ("GET", "/2018-06-01/runtime/invocation/x/response", 405),
+        ("PUT", "/2022-07-01/telemetry", 202),
+    ],
+)
+async def test_other_routes(served: Served, method: str, path: str, status: int) -> None:
+    """Unknown paths are 404, known ones with a wrong method 405, telemetry says that it is not supported."""
+    assert (await (await served.client()).ask(method, path, b""))[0] == status
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x00" * 100, b"HELLO\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"GET  HTTP/1.1\r\nA\r\n\r\n"]
+)
+async def test_garbage_ends_the_connection_only(served: Served, garbage: bytes) -> None:
+    """What is no HTTP loses its connection; the others go on."""
+    client = await served.client()
+    client.writer.write(garbage)
+    assert await client.closed()
+    assert (await (await served.client()).ask("GET", "/2018-06-01/ping"))[0] == 200
+
+
+async def test_huge_headers_are_refused(served: Served) -> None:
+    """Headers of more than 1.5 MB, or more than 128 of them, answer 431 and close."""
+    client = await served.client()
+    client.writer.write(b"GET / HTTP/1.1\r\n" + b"".join(b"A%d: 1\r\n" % n for n in range(200)) + b"\r\n")
+    assert (await client.receive())[0] == 431
+    assert await client.closed()
+
+
+async def test_pipelining_ends_the_connection(served: Served) -> None:
+    """Requests sent without waiting for answers cannot make the server pile up answers."""
+    client = await ready(served)
+    served.dispatch(payload=b"x" * 1_000_000)
+    await client.receive()
+    client.writer.write(f"GET {NEXT} HTTP/1.1\r\n\r\n".encode() * 1_000)
+    async with asyncio.timeout(5):
+        try:
+            got = len(await client.reader.read(100_000_000))
+        except ConnectionError:
+            got = 0
+    assert got < 3_000_000
+
+
+async def test_connections_are_bounded(served: Served) -> None:
+    """The 65th open connection is closed at once."""
+    for _ in range(64):
+        client = await served.client()
+        assert (await client.ask("GET", "/2018-06-01/ping"))[0] == 200
+    assert await (await served.client()).closed()
+    assert len(served.api.connections) == 64
