@@ -27,6 +27,7 @@ from alonzo.protocol.timestamps import from_epoch
 Reader = Callable[[Any], Any]
 
 MAX_DEPTH = 100
+MAX_ITEMS = 500_000
 _BREAK = object()
 _SIMPLE: dict[int, Any] = {20: False, 21: True, 22: None, 23: None}
 
@@ -36,10 +37,11 @@ class Epoch(float):
 
 
 class _Decoder:
-    __slots__ = ("_at", "_data")
+    __slots__ = ("_at", "_count", "_data")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._count = 0
         self._at = 0
 
     def whole(self) -> Any:
@@ -67,8 +69,9 @@ class _Decoder:
         raise Malformed("Reserved CBOR item")
 
     def _item(self, depth: int) -> Any:
-        if depth > MAX_DEPTH:
-            raise Malformed("The CBOR body is nested too deep")
+        self._count += 1
+        if depth > MAX_DEPTH or self._count > MAX_ITEMS:
+            raise Malformed("The CBOR body is nested too deep, or has too many items")
         head = self._take(1)[0]
         major, info = head >> 5, head & 31
         if major == 7:

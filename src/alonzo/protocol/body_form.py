@@ -9,8 +9,8 @@ from alonzo.protocol.model import Shape
 from alonzo.protocol.problems import Malformed
 from alonzo.protocol.text import text_reader
 
-MAX_DEPTH = 40
-MAX_FIELDS = 20_000
+MAX_DEPTH = 20
+MAX_FIELDS = 10_000
 
 
 class Field:

@@ -11,6 +11,8 @@ from alonzo.protocol.problems import Malformed
 from alonzo.protocol.text import text_reader
 
 MAX_DEPTH = 100
+#: CompleteMultipartUpload with 10,000 parts, their checksums included, has 100,000.
+MAX_ELEMENTS = 200_000
 
 
 class Node:
@@ -31,19 +33,25 @@ XmlReader = Callable[[Node], Any]
 def decode_xml(body: bytes) -> Node:
     """The root element. Raises Malformed; a document type declaration is refused, so no entity can be declared."""
     stack: list[Node] = [Node("", {})]
+    chunks: list[str] = []
+    count = 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        if len(stack) > MAX_DEPTH:
-            raise Malformed("The XML is nested too deep")
+        nonlocal count
+        count += 1
+        if len(stack) > MAX_DEPTH or count > MAX_ELEMENTS:
+            raise Malformed("The XML is nested too deep, or has too many elements")
+        chunks.clear()
         node = Node(tag.rpartition(":")[2], attributes)
         stack[-1].children.append(node)
         stack.append(node)
 
     def end(_tag: str) -> None:
-        stack.pop()
-
-    def text(data: str) -> None:
-        stack[-1].text += data
+        # Only elements without elements have text that means anything.
+        node = stack.pop()
+        if not node.children:
+            node.text = "".join(chunks)
+        chunks.clear()
 
     def refuse(*_arguments: Any) -> None:
         raise Malformed("A document type declaration is not allowed")
@@ -52,7 +60,7 @@ def decode_xml(body: bytes) -> Node:
     parser.buffer_text = True
     parser.StartElementHandler = start
     parser.EndElementHandler = end
-    parser.CharacterDataHandler = text
+    parser.CharacterDataHandler = chunks.append
     parser.StartDoctypeDeclHandler = refuse
     parser.EntityDeclHandler = refuse
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)

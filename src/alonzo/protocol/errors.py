@@ -22,6 +22,35 @@ _TYPE_PREFIXES = {
 }
 _CORAL = "com.amazon.coral.service#"
 _CORAL_CODES = frozenset({"SerializationException", "UnknownOperationException", "InternalFailure"})
+#: SQS's errors as its query protocol calls them, which the model of its JSON protocol no longer says.
+#: Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
+_SQS = "AWS.SimpleQueueService."
+_SQS_CODES = {
+    "QueueDoesNotExist": _SQS + "NonExistentQueue",
+    "QueueNameExists": "QueueAlreadyExists",
+    "MissingRequiredParameterException": "MissingParameter",
+    "InvalidParameterValueException": "InvalidParameterValue",
+    **{
+        name: _SQS + name
+        for name in (
+            "BatchEntryIdsNotDistinct",
+            "BatchRequestTooLong",
+            "EmptyBatchRequest",
+            "InvalidBatchEntryId",
+            "MessageNotInflight",
+            "PurgeQueueInProgress",
+            "QueueDeletedRecently",
+            "TooManyEntriesInBatchRequest",
+            "UnsupportedOperation",
+        )
+    },
+}
+
+
+def query_namespace(model: ServiceModel) -> str:
+    """The attribute of the query protocol's root elements."""
+    uri = model.xml_namespace or (f"http://queue.amazonaws.com/doc/{model.api_version}/" if model.name == "sqs" else "")
+    return f' xmlns="{escape(uri)}"' if uri else ""
 
 
 def write_error(model: ServiceModel, error: ServiceError, request_id: str, protocol: str) -> Response:
@@ -41,8 +70,10 @@ def _status(error: ServiceError, shape: Shape | None) -> int:
     return int(modelled)
 
 
-def _code(error: ServiceError, shape: Shape | None) -> str:
+def _code(model: ServiceModel, error: ServiceError, shape: Shape | None) -> str:
     """The code on the wire of the query protocols."""
+    if model.name == "sqs":
+        return _SQS_CODES.get(error.code, error.code)
     code = shape.traits.get("error", {}).get("code") if shape is not None else None
     return str(code) if code else error.code
 
@@ -105,7 +136,7 @@ def _query_header(model: ServiceModel, error: ServiceError, shape: Shape | None,
     if not model.query_compatible:
         return []
     side = "Sender" if status < 500 else "Receiver"
-    return [("x-amzn-query-error", f"{_code(error, shape)};{side}")]
+    return [("x-amzn-query-error", f"{_code(model, error, shape)};{side}")]
 
 
 def _rpc_status(model: ServiceModel, error: ServiceError, shape: Shape | None) -> int:
@@ -141,10 +172,10 @@ def _query(model: ServiceModel, error: ServiceError, shape: Shape | None, reques
 def _error_response(
     model: ServiceModel, error: ServiceError, shape: Shape | None, request_id: str, status: int
 ) -> bytes:
-    namespace = f' xmlns="{escape(model.xml_namespace)}"' if model.xml_namespace else ""
+    namespace = query_namespace(model)
     out = [
         f"<ErrorResponse{namespace}><Error><Type>{'Sender' if status < 500 else 'Receiver'}</Type>"
-        f"<Code>{escape(_code(error, shape))}</Code><Message>{escape(error.message)}</Message>"
+        f"<Code>{escape(_code(model, error, shape))}</Code><Message>{escape(error.message)}</Message>"
     ]
     known = shape.members if shape is not None else {}
     for name, value in _members(error, shape, kind=None).items():
@@ -171,7 +202,7 @@ def _rest_xml(model: ServiceModel, error: ServiceError, shape: Shape | None, req
         return Response(status, headers, _error_response(model, error, shape, request_id, status))
     out = [
         '<?xml version="1.0" encoding="UTF-8"?>\n<Error>'
-        f"<Code>{escape(_code(error, shape))}</Code><Message>{escape(error.message)}</Message>"
+        f"<Code>{escape(_code(model, error, shape))}</Code><Message>{escape(error.message)}</Message>"
     ]
     for name, value in error.fields.items():
         if value is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+from array import array
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -151,31 +152,30 @@ class ServiceModel:
         self.xml_namespace: str = metadata.get("xmlNamespace", "")
         self.query_compatible = "awsQueryCompatible" in metadata
         self.cache: dict[Any, Any] = {}
-        self._operations = {key: _pack(value) for key, value in data["operations"].items()}
-        self._shapes = {key: _pack(value) for key, value in data["shapes"].items()}
+        self._operations = _Packed(data["operations"])
+        self._shapes = _Packed(data["shapes"])
         self._snake: dict[str, str] | None = None
         self._errors: dict[str, str] | None = None
 
     @property
     def operation_names(self) -> tuple[str, ...]:
-        return tuple(self._operations)
+        return tuple(self._operations.names)
 
     def __contains__(self, operation: object) -> bool:
-        return operation in self._operations
+        return operation in self._operations.names
 
     def operation(self, name: str) -> Operation:
         """Raises LookupError where the model has no such operation."""
-        return Operation(self, name, orjson.loads(self._operations[name]))
+        return Operation(self, name, self._operations.get(name))
 
     def snake_names(self) -> dict[str, str]:
         """Operation names by their snake case, as boto3 spells its methods."""
         if self._snake is None:
-            self._snake = {snake(name): name for name in self._operations}
+            self._snake = {snake(name): name for name in self._operations.names}
         return self._snake
 
     def raw_shape(self, name: str) -> dict[str, Any]:
-        shape: dict[str, Any] = orjson.loads(self._shapes[name])
-        return shape
+        return self._shapes.get(name)
 
     def error_shape(self, code: str) -> Shape | None:
         """The error's shape, by shape name or by the code it has on the wire."""
@@ -186,11 +186,9 @@ class ServiceModel:
 
     def _index_errors(self) -> dict[str, str]:
         by_code: dict[str, str] = {}
-        for name, packed in self._shapes.items():
-            if b'"exception":true' in packed or b'"error":{' in packed:
-                raw = orjson.loads(packed)
-                if not (raw.get("exception") or raw.get("error")):
-                    continue
+        for name in self._shapes.names:
+            raw = self._shapes.get(name)
+            if raw.get("exception") or raw.get("error"):
                 by_code[name] = name
                 code = raw.get("error", {}).get("code")
                 if code:
@@ -198,9 +196,27 @@ class ServiceModel:
         return by_code
 
 
-def _pack(value: dict[str, Any]) -> bytes:
-    _strip(value)
-    return orjson.dumps(value)
+class _Packed:
+    """Named JSON objects in one block of memory, so that loading a model leaves no holes behind."""
+
+    __slots__ = ("_block", "_ends", "names")
+
+    def __init__(self, objects: dict[str, dict[str, Any]]) -> None:
+        self.names: dict[str, int] = {}
+        self._ends = array("I", [0])
+        pieces = []
+        for index, (name, value) in enumerate(objects.items()):
+            _strip(value)
+            piece = orjson.dumps(value)
+            pieces.append(piece)
+            self.names[name] = index
+            self._ends.append(self._ends[-1] + len(piece))
+        self._block = b"".join(pieces)
+
+    def get(self, name: str) -> dict[str, Any]:
+        index = self.names[name]
+        value: dict[str, Any] = orjson.loads(self._block[self._ends[index] : self._ends[index + 1]])
+        return value
 
 
 def _strip(value: dict[str, Any]) -> None:

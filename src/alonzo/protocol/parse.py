@@ -19,15 +19,19 @@ from alonzo.protocol.problems import Malformed, ParseError, bad_uri, malformed, 
 from alonzo.protocol.routing import Routes, read_query
 
 MIB = 1024 * 1024
-#: Bodies that are held in memory, in bytes, where the operation has no limit of its own here. The largest that a
-#: service without blobs in its bodies takes is far below (CloudWatch Logs: 1 MiB).
-DEFAULT_BODY = 16 * MIB
+#: Bodies that are held in memory, in bytes, where the operation has no limit of its own here. Text may take six times
+#: its size in JSON, and the largest that a service takes is a megabyte (SQS, CloudWatch Logs).
+DEFAULT_BODY = 8 * MIB
 #: Above AWS's own limits, so that the operation itself can answer with AWS's own text.
 BODY_LIMITS: dict[tuple[str, str], int] = {
     # Zip archives in Base64: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
     ("lambda", "CreateFunction"): 100 * MIB,
     ("lambda", "UpdateFunctionCode"): 100 * MIB,
     ("lambda", "PublishLayerVersion"): 100 * MIB,
+    # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+    ("dynamodb", "BatchWriteItem"): 48 * MIB,
+    # https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
+    ("kinesis", "PutRecords"): 24 * MIB,
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from alonzo.core.errors import ServiceError
 from alonzo.core.http import Response
 from alonzo.core.streams import FileBody
-from alonzo.protocol.errors import write_error
+from alonzo.protocol.errors import query_namespace, write_error
 from alonzo.protocol.event_stream import CONTENT_TYPE as EVENT_STREAM
 from alonzo.protocol.event_stream import EventStreamWriter
 from alonzo.protocol.model import Operation, ServiceModel, Shape
@@ -103,7 +103,7 @@ def _compile_rest(operation: Operation, protocol: str) -> Serializer:
                     kind = None
         for member, prefix in header_maps:
             for key, value in (result.get(member) or {}).items():
-                found.append((prefix + key, one_line(value)))
+                found.append((one_line(prefix + key), one_line(value)))
         code = result.get(status_member, status) if status_member is not None else status
         if ranged and result.get("ContentRange"):
             code = 206
@@ -279,7 +279,7 @@ def _compile_stream(operation: Operation, shape: Shape, stream: tuple[str, Shape
 def _compile_query(operation: Operation, protocol: str) -> Serializer:
     model, shape = operation.model, operation.output
     name = operation.name
-    namespace = f' xmlns="{escape(model.xml_namespace)}"' if model.xml_namespace else ""
+    namespace = query_namespace(model)
     opening, closing = f"<{name}Response{namespace}>", f"</{name}Response>"
     members = members_writer(shape, millis=False)[1] if shape is not None else None
     wrapper = (shape.traits.get("resultWrapper") or f"{name}Result") if shape is not None else ""

@@ -40,6 +40,9 @@ def one_line(value: Any) -> str:
     text = value if isinstance(value, str) else str(value)
     if "\n" in text or "\r" in text or "\0" in text:
         text = text.replace("\r", " ").replace("\n", " ").replace("\0", "")
+    if not text.isascii() and any(character > "\xff" for character in text):
+        # The edge writes Latin-1; other characters go out as UTF-8's bytes.
+        text = text.encode("utf-8", "replace").decode("latin-1")
     return text
 
 
