@@ -32,18 +32,17 @@ async def find_object(state: State, ctx: Context, bucket: Bucket, params: Mappin
     Raises NoSuchKey (AccessDenied for who may not list), NoSuchVersion, MethodNotAllowed for a delete marker's id.
     """
     key, version_id = params["Key"], params.get("VersionId")
+    naming.check_key(key)
     if version_id is None:
         found = state.db.read_nowait(lambda connection: store.current(connection, bucket.name, key))
         if found is not None:
             return found
-        naming.check_key(key)
         headers = {}
         if bucket.versioning:
             latest = state.db.read_nowait(lambda connection: store.latest(connection, bucket.name, key))
             if latest is not None and latest.delete_marker:
                 headers = {"x-amz-delete-marker": "true", "x-amz-version-id": latest.shown_version}
         raise await state.missing_key(ctx, bucket, key, headers)
-    naming.check_key(key)
     check_version_id(version_id)
     found = state.db.read_nowait(lambda connection: store.version(connection, bucket.name, key, version_id))
     if found is None:
