@@ -106,6 +106,8 @@ async def test_a_batch_spans_at_most_a_day(api: LogsUnderTest) -> None:
     await api.put((-24 * HOUR_MS, "a"), (0, "b"))
     with pytest.raises(ServiceError, match="cannot span more than 24 hours"):
         await api.put((-24 * HOUR_MS - 1, "a"), (0, "b"))
+    late = await api.put((-15 * 24 * HOUR_MS, "too old to count"), (0, "c"))
+    assert late["rejectedLogEventsInfo"] == {"tooOldLogEventEndIndex": 1}
 
 
 async def test_a_batch_holds_at_most_a_megabyte(api: LogsUnderTest) -> None:
@@ -215,7 +217,8 @@ async def test_filter_pages_without_loss_or_repetition(api: LogsUnderTest) -> No
         walked: list[str] = []
         token: dict[str, str] = {}
         while True:
-            page = await api.filter(limit=7, startFromHead=forward, filterPattern="line", **token)
+            direction = {} if token else {"startFromHead": forward}  # a token keeps its direction
+            page = await api.filter(limit=7, filterPattern="line", **direction, **token)
             walked += messages(page)
             if "nextToken" not in page:
                 break

@@ -16,8 +16,8 @@ from alonzo.services.logs.models import LogEvent
 
 #: A batch holds at most this many events (the model's limit): sequence = row id * this + index.
 EVENTS_PER_CHUNK = 10_000
-#: Below this, compressing costs more time than the disk is worth; merging compresses later.
-COMPRESS_FROM = 4096
+#: Below this, compressing costs the one who puts more time than the disk is worth; merging compresses later.
+COMPRESS_FROM = 32_768
 
 
 def encode(timestamps: Sequence[int], messages: Sequence[str]) -> bytes:
@@ -36,7 +36,7 @@ def encode_merged(events: Sequence[LogEvent]) -> bytes:
         [event.sequence for event in events],
         [event.ingested_ms for event in events],
     )
-    return _pack(orjson.dumps(columns))
+    return _pack(orjson.dumps(columns), 0)
 
 
 def decode(chunk_id: int, stream_id: int, ingested_ms: int, data: bytes) -> Iterator[LogEvent]:
@@ -51,6 +51,6 @@ def decode(chunk_id: int, stream_id: int, ingested_ms: int, data: bytes) -> Iter
             yield LogEvent(timestamp, sequence, message, ingested, stream_id)
 
 
-def _pack(data: bytes) -> bytes:
+def _pack(data: bytes, compress_from: int = COMPRESS_FROM) -> bytes:
     # JSON begins with "[", zlib's header with 0x78: the first byte tells them apart.
-    return data if len(data) < COMPRESS_FROM else zlib.compress(data, 1)
+    return data if len(data) < compress_from else zlib.compress(data, 1)

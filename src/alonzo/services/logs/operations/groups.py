@@ -88,7 +88,10 @@ async def describe_log_groups(state: Logs, ctx: Context, params: Params) -> Resu
             limit=limit + 1,
         )
     )
-    result: Result = {"logGroups": [_describe(group) for group in found[:limit]]}
+    described = [_describe(group) for group in found[:limit]]
+    if pattern:  # then AWS answers these three members only
+        described = [{key: one[key] for key in ("logGroupName", "creationTime", "arn")} for one in described]
+    result: Result = {"logGroups": described}
     if len(found) > limit:
         result["nextToken"] = write_token(scope, [found[limit - 1].name])
     return result

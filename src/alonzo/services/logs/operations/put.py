@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
 
 from sqlalchemy import Connection
 
@@ -45,6 +44,7 @@ async def put_log_events(state: Logs, ctx: Context, params: Params) -> Result:
         times, messages = times[first:last], messages[first:last]
         size = _check_size(messages)
     if times:
+        _check_span(times)
         data = chunks.encode(times, messages)
         chunk = store.NewChunk(place, times[0], times[-1], len(times), size, now_ms, data)
         if not await state.batches.append(chunk):
@@ -57,8 +57,8 @@ async def put_log_events(state: Logs, ctx: Context, params: Params) -> Result:
     return result
 
 
-def _check_order(times: Sequence[int]) -> None:
-    if any(later < earlier for earlier, later in pairwise(times)):
+def _check_order(times: list[int]) -> None:
+    if times != sorted(times):
         raise ServiceError(
             "InvalidParameterException",
             "Log events in a single PutLogEvents request must be in chronological order.",
@@ -69,6 +69,10 @@ def _check_order(times: Sequence[int]) -> None:
             f"1 validation error detected: Value '{times[0]}' at 'logEvents.1.member.timestamp' failed to satisfy "
             "constraint: Member must have value greater than or equal to 0",
         )
+
+
+def _check_span(times: Sequence[int]) -> None:
+    """Only valid events count."""
     if times[-1] - times[0] > MAX_SPAN_MS:
         raise ServiceError(
             "InvalidParameterException",
@@ -78,20 +82,21 @@ def _check_order(times: Sequence[int]) -> None:
 
 def _check_size(messages: Sequence[str]) -> int:
     """The batch's bytes as AWS counts them."""
-    size = EVENT_OVERHEAD_BYTES * len(messages)
-    for message in messages:
-        length = len(message) if message.isascii() else len(message.encode("utf-8", "replace"))
-        if length + EVENT_OVERHEAD_BYTES > MAX_BATCH_BYTES:
-            raise ServiceError(
-                "InvalidParameterException",
-                f"Log event too large: {length + EVENT_OVERHEAD_BYTES} bytes exceeds limit of {MAX_BATCH_BYTES}",
-            )
-        size += length
-    if size > MAX_BATCH_BYTES:
+    size = EVENT_OVERHEAD_BYTES * len(messages) + _bytes("".join(messages))
+    if size <= MAX_BATCH_BYTES:
+        return size
+    largest = EVENT_OVERHEAD_BYTES + max(_bytes(message) for message in messages)
+    if largest > MAX_BATCH_BYTES:
         raise ServiceError(
-            "InvalidParameterException", f"Upload too large: {size} bytes exceeds limit of {MAX_BATCH_BYTES}"
+            "InvalidParameterException", f"Log event too large: {largest} bytes exceeds limit of {MAX_BATCH_BYTES}"
         )
-    return size
+    raise ServiceError(
+        "InvalidParameterException", f"Upload too large: {size} bytes exceeds limit of {MAX_BATCH_BYTES}"
+    )
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 async def _accepted(

@@ -132,15 +132,16 @@ async def filter_log_events(state: Logs, ctx: Context, params: Params) -> Result
         raise ServiceError("InvalidParameterException", "startTime must not be later than endTime.")
     forward, pattern = params.get("startFromHead", True), params.get("filterPattern", "")
     group = await state.group(ctx, named_group(ctx, params))
-    scope = ["filter", group.id, names, prefix, start_ms, end_ms, pattern, forward]
+    scope = ["filter", group.id, names, prefix, start_ms, end_ms, pattern]
     place = read_token(params.get("nextToken"), scope)
     start = position(max(start_ms, group.oldest_ms(state.now_ms())))
     end = position(min(end_ms + 1, FOREVER_MS))
     if place is not None:
         try:
-            boundary = int(place[0])
-        except (TypeError, ValueError):
+            direction, boundary = str(place[0]), int(place[1])
+        except (IndexError, TypeError, ValueError):
             raise invalid_token() from None
+        forward = direction == "f"  # the token's direction holds, whatever startFromHead says now
         start, end = (max(start, boundary), end) if forward else (start, min(end, boundary))
     search = _Search(
         group, names, prefix, start, end, forward, params.get("limit", MAX_PAGE_EVENTS), compile_pattern(pattern)
@@ -153,7 +154,7 @@ async def filter_log_events(state: Logs, ctx: Context, params: Params) -> Result
     events, stopped = await state.parts.db.scan(read)
     result: Result = {"events": events, "searchedLogStreams": []}
     if stopped is not None:
-        result["nextToken"] = write_token(scope, [str(stopped)])
+        result["nextToken"] = write_token(scope, ["f" if forward else "b", str(stopped)])
     return result
 
 
