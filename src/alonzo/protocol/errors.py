@@ -140,10 +140,14 @@ def _query_header(model: ServiceModel, error: ServiceError, shape: Shape | None,
 
 
 def _rpc_status(model: ServiceModel, error: ServiceError, shape: Shape | None) -> int:
-    """RPC services answer 400 to whatever the caller did; a model's own status is that of the query protocol."""
+    """RPC services answer 400 to whatever the caller did, unless their model says otherwise; a status in the model of
+    a service that spoke query before is only that of the query protocol.
+    """
     status = _status(error, shape)
-    plain = model.query_compatible or (shape is None and status == 404)
-    return 400 if plain and status < 500 else status
+    if status >= 500 or status == 413:
+        return status
+    modelled = shape is not None and "httpStatusCode" in shape.traits.get("error", {})
+    return status if modelled and not model.query_compatible else 400
 
 
 def _json(model: ServiceModel, error: ServiceError, shape: Shape | None, request_id: str) -> Response:
