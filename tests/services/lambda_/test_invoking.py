@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from dataclasses import replace
@@ -179,6 +180,7 @@ async def test_engine_sees_functions_through_the_source(world: Any) -> None:
 async def test_a_warm_invoke_costs_little(world: Any) -> None:
     """Finding the function, its permission and checking a small payload stay far below the budget of the hot path."""
     await world.create()
+    await asyncio.sleep(0.05)  # the write that made it Active has to end: nothing below gives way to it
     service = world.service
     params = {"FunctionName": "f", "Payload": b'{"key": "value"}'}
     rounds = 5000

@@ -289,7 +289,7 @@ async def test_alias_errors(world: Any, scenario: Any, make_zip: Any) -> None:
     await s("", "UpdateFunctionConfiguration", FunctionName="fn-1", Timeout=9)
     await world.active("fn-1")
     await s("", "PublishVersion", FunctionName="fn-1")
-    s._replay._bound["<function-name:1>"] = "fn-1"
+    s.replay.bound["<function-name:1>"] = "fn-1"
 
     def alias(version: str = "1", name: str = "custom", fn: str = "fn-1", **weights: float) -> dict[str, Any]:
         params: dict[str, Any] = {"FunctionName": fn, "Name": name, "FunctionVersion": version}
