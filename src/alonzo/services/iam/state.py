@@ -119,7 +119,7 @@ def after(params: Params) -> str:
     if marker is None:
         return ""
     try:
-        return base64.urlsafe_b64decode(marker.encode()).decode()
+        return base64.b64decode(marker, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise errors.invalid("Invalid Marker.") from None
 
