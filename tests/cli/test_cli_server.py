@@ -144,3 +144,16 @@ def test_invoke_logs_and_cost_of_a_real_function(server: Server, run: Run) -> No
     assert (row["FunctionName"], row["Requests"]) == ("cli", 2)
     assert row["TotalCharge"] > 0
     assert run("invoke", "cli", "--event", "--payload", '{"by": 1}').exit_code == 0
+
+
+@pytest.mark.sandbox
+def test_doctor_beside_a_running_server(server: Server, run: Run) -> None:
+    """Doctor starts a sandbox of its own for a moment and leaves the server's environments alone."""
+    functions = server.client("lambda")
+    before = json.loads(functions.invoke(FunctionName="cli", Payload=b'{"by": 4}')["Payload"].read())
+    told = json.loads(run("doctor", "--json").stdout)
+    assert told["Isolated"] is True
+    assert told["Problem"] == ""
+    assert all(line["enforced"] or line["mend"] for line in told["Enforcements"])
+    after = json.loads(functions.invoke(FunctionName="cli", Payload=b'{"by": 4}')["Payload"].read())
+    assert (before, after) == (0.25, 0.25)
