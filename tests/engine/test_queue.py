@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,7 @@ async def run_out(world: Any, clock: FakeClock) -> None:
     """Let time pass, from retry to retry, until the queue is empty."""
     queue = world.engine.queue
     while rows(world):
-        await until(lambda: not rows(world) or (not queue._loaded and queue._next_due > clock.now()))
+        await until(lambda: not rows(world) or (not queue._loaded and clock.now() < queue._next_due < math.inf))
         if rows(world):
             await clock.advance(queue._next_due - clock.now())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Callable
 
@@ -35,6 +36,11 @@ _CALL_DEADLINE_S = 120.0
 #: How long a function's version and configuration may be used for further events, in real seconds.
 _RESOLVED_S = 0.05
 _GROW_EVERY_S = 0.1
+#: While more than so many jobs a second arrive, at most so many a second are started: accepting goes first, and what
+#: was accepted is safe.
+_RUSH_PER_S = 1_500
+_RUSH_STARTS_PER_S = 1_000
+_WINDOW_S = 0.05
 
 #: Jobs of one lane at a time, for each processor: more environments than this make a machine slower, not faster.
 LANE_START_PER_CPU = 4
@@ -70,6 +76,10 @@ class Deliverer:
         self._running = 0
         self._resolved: dict[str, tuple[float, FunctionVersion, EventConfig]] = {}
         self._growing: asyncio.TimerHandle | None = None
+        self._window_ends = 0.0
+        self._window_arrivals = 0
+        self._allowed = 0.0
+        self._rest: asyncio.TimerHandle | None = None
         self._closing = False
         queue.pump = self.pump
 
@@ -78,7 +88,15 @@ class Deliverer:
     def pump(self) -> None:
         """Start what may start, one job of each lane in turn."""
         ready = self._queue.ready
+        if not ready:
+            return
+        self._look_at_arrivals()
         while ready and self._running < self._limit and not self._closing:
+            if self._allowed < 1:
+                if self._rest is None:
+                    self._rest = asyncio.get_running_loop().call_at(self._window_ends, self._rested)
+                return
+            self._allowed -= 1
             lane = ready.popleft()
             lane.queued = False
             if not lane.jobs or lane.running >= lane.limit:
@@ -90,6 +108,21 @@ class Deliverer:
             self._queue.line_up(lane)
             if lane.jobs and lane.running >= lane.limit and self._growing is None:
                 self._growing = asyncio.get_running_loop().call_later(_GROW_EVERY_S, self._grow)
+
+    def _look_at_arrivals(self) -> None:
+        """Once per window: how many jobs may be started in it."""
+        now = asyncio.get_running_loop().time()
+        if now < self._window_ends:
+            return
+        length_s = now - self._window_ends + _WINDOW_S
+        arrived = self._queue.arrivals - self._window_arrivals
+        self._window_arrivals = self._queue.arrivals
+        self._window_ends = now + _WINDOW_S
+        self._allowed = _RUSH_STARTS_PER_S * _WINDOW_S if arrived > _RUSH_PER_S * length_s else math.inf
+
+    def _rested(self) -> None:
+        self._rest = None
+        self.pump()
 
     def _grow(self) -> None:
         """Let lanes whose jobs take long run more of them: a slot that ended no job since the last look mostly waits.
@@ -117,6 +150,9 @@ class Deliverer:
     def close(self) -> None:
         """Start nothing more; what runs is settled if it ends in time, and runs again at the next start if not."""
         self._closing = True
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         if self._growing is not None:
             self._growing.cancel()
             self._growing = None

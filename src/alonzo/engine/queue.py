@@ -84,8 +84,9 @@ class Queue:
         self._starved = False
         self._open = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._accepting: list[AsyncEvent | Delivery] = []
-        self._accepted: asyncio.Future[None] | None = None
+        self._accepting: list[tuple[AsyncEvent | Delivery, asyncio.Future[None]]] = []
+        #: New jobs seen since the start.
+        self.arrivals = 0
         self._settlements: list[Settlement] = []
         self._to_settle = asyncio.Event()
 
@@ -109,28 +110,30 @@ class Queue:
 
         When it returns, the job is on disk. Cheaper than `enqueue` where nothing else is to be written with it.
         """
-        self._accepting.append(job)
-        if self._accepted is None:
-            loop = asyncio.get_running_loop()
-            self._accepted = loop.create_future()
+        loop = asyncio.get_running_loop()
+        if not self._accepting:
             loop.call_soon(self._write_accepted)
-        await asyncio.shield(self._accepted)
+        accepted: asyncio.Future[None] = loop.create_future()
+        self._accepting.append((job, accepted))
+        await accepted
 
     def _write_accepted(self) -> None:
-        jobs, self._accepting = self._accepting, []
-        accepted, self._accepted = self._accepted, None
-        written = self._db.write_nowait(lambda connection: self.enqueue(connection, *jobs))
+        accepting, self._accepting = self._accepting, []
+        jobs = [job for job, _ in accepting]
 
-        def done(future: asyncio.Future[None]) -> None:
-            assert accepted is not None
-            if future.cancelled():
-                accepted.cancel()
-            elif (error := future.exception()) is not None:
-                accepted.set_exception(error)
-            else:
-                accepted.set_result(None)
+        def done(written: asyncio.Future[None]) -> None:
+            error = asyncio.CancelledError() if written.cancelled() else written.exception()
+            for _, accepted in accepting:
+                if accepted.done():
+                    continue  # its caller has gone; the job is there all the same
+                if error is None:
+                    accepted.set_result(None)
+                else:
+                    accepted.set_exception(error)
+            if error is None:
                 self.wake()
 
+        written = self._db.write_nowait(lambda connection: self.enqueue(connection, *jobs))
         written.add_done_callback(done)
 
     async def list_jobs(
@@ -201,6 +204,7 @@ class Queue:
             if self._crowded() or size_taken >= _LANE_BYTES:
                 break
             self._cursor = seq
+            self.arrivals += 1
             if self._wanted(seq, lane):
                 taken.append((seq, size))
                 size_taken += size
@@ -257,7 +261,12 @@ class Queue:
                 size_taken += size
         if len(rows) == limit and lane.skipped_from is None:
             lane.skipped_from = rows[-1][0] + 1
-        self._take(taken)
+        if taken and taken[-1][0] - taken[0][0] <= 4 * len(taken):
+            seqs = [seq for seq, _ in taken]
+            for job in self._db.read_nowait(lambda connection: self._store.load_lane(connection, lane.name, seqs)):
+                self._push(job)
+        else:
+            self._take(taken)
 
     def _crowded(self) -> bool:
         if len(self._loaded) >= _LOADED or self._bytes >= _LOADED_BYTES:
