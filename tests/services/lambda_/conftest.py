@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 import re
@@ -64,6 +65,11 @@ class FakeQueue:
         self.woken += 1
 
 
+@dataclass(frozen=True)
+class FakeRoot:
+    runtime_version_arn: str
+
+
 class FakeRuntimes:
     """`gate` holds preparations back while it is cleared; `broken` maps runtimes to why they are unavailable."""
 
@@ -74,11 +80,13 @@ class FakeRuntimes:
         self.broken: dict[str, str] = {}
         self.live: list[set[str]] = []
 
-    async def root(self, function: FunctionVersion) -> None:
+    async def root(self, function: FunctionVersion) -> FakeRoot:
         await self.gate.wait()
         if function.runtime in self.broken:
             raise RuntimeUnavailable(function.runtime, self.broken[function.runtime])
         self.prepared.append(function)
+        digest = hashlib.sha256(f"alonzo:{function.runtime}".encode()).hexdigest()
+        return FakeRoot(f"arn:aws:lambda:{function.region}::runtime:{digest}")
 
     async def forget(self, live: set[str]) -> int:
         self.live.append(live)
@@ -208,6 +216,13 @@ class World:
                 if shown["State"] != "Pending" and shown.get("LastUpdateStatus") != "InProgress":
                     return shown
                 await asyncio.sleep(0.002)
+
+    async def until_active(self, name: str = "f") -> dict[str, Any]:
+        """Wait for a function that has failed to come right."""
+        async with asyncio.timeout(5):
+            while (shown := await self.active(name))["State"] != "Active":
+                await asyncio.sleep(0.002)
+        return shown
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for what happens in the background."""

@@ -75,9 +75,13 @@ async def test_an_unavailable_runtime_fails_the_function(world: Any) -> None:
     assert shown["StateReason"] == "The machine is offline."
     error = await world.fails("Invoke", FunctionName="f")
     assert error.code == "ResourceConflictException" and "offline" in error.message
-    world.runtimes.broken.clear()
+    assert (await world.fails("PublishVersion", FunctionName="f")).code == "ResourceConflictException"
     await world.call("UpdateFunctionConfiguration", FunctionName="f", Description="again")
-    assert (await world.active())["State"] == "Active"
+    assert (await world.active())["State"] == "Failed"
+    world.runtimes.broken.clear()
+    await world.fails("Invoke", FunctionName="f")  # notices that the runtime is there now
+    await world.until(lambda: world.runtimes.prepared)
+    assert (await world.until_active())["State"] == "Active"
 
 
 async def test_a_pending_function_is_busy(world: Any) -> None:
@@ -279,3 +283,34 @@ async def test_unpacked_code_is_swept_after_the_last_use(world: Any, monkeypatch
     await world.call("DeleteFunction", FunctionName="one")
     await world.until(lambda: world.runtimes.live)
     assert world.runtimes.live == [{"busy"}]
+
+
+async def test_a_lacking_runtime_is_tried_again_at_the_next_start(tmp_path: Any, new_world: Any) -> None:
+    """A function that failed for want of a runtime comes right when the server is started with one."""
+    first = new_world(tmp_path)
+    await first.start()
+    first.runtimes.broken["python3.12"] = "Not there."
+    await first.create()
+    await first.stop()
+    second = new_world(tmp_path)
+    await second.start()
+    assert (await second.until_active())["State"] == "Active"
+    await second.stop()
+
+
+async def test_publishing_after_a_failed_update(world: Any) -> None:
+    """The version published is what $LATEST was set to, and shows for itself whether it can run."""
+    await world.create()
+    world.runtimes.broken["python3.13"] = "No interpreter."
+    await world.call("UpdateFunctionConfiguration", FunctionName="f", Runtime="python3.13")
+    await world.active()
+    published = await world.call("PublishVersion", FunctionName="f")
+    assert (published["Runtime"], published["State"]) == ("python3.13", "Pending")
+    assert (await world.active("f", "1"))["State"] == "Failed"
+
+
+async def test_tools_learn_that_there_is_no_code_signing(world: Any) -> None:
+    """GetFunctionCodeSigningConfig is empty for a function, and not found without one."""
+    await world.create()
+    assert await world.call("GetFunctionCodeSigningConfig", FunctionName="f") == {}
+    assert (await world.fails("GetFunctionCodeSigningConfig", FunctionName="g")).code == "ResourceNotFoundException"

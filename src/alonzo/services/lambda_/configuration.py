@@ -29,6 +29,8 @@ _UNSUPPORTED = (
 )
 #: In a published version's configuration: the description that `$LATEST` had. Never shown.
 SOURCE_DESCRIPTION = "SourceDescription"
+#: The ARN of the runtime's build that a version was prepared with, as INIT_START names it.
+RUNTIME_VERSION = "RuntimeVersionArn"
 #: Members taken as they are.
 _PLAIN = ("Role", "Handler", "Runtime", "Description", "Timeout", "MemorySize", "KMSKeyArn", "FileSystemConfigs")
 
@@ -79,6 +81,8 @@ def merge(base: Mapping[str, Any], params: Mapping[str, Any]) -> Config:
     _check_range("Timeout", params.get("Timeout"), models.MAX_TIMEOUT_S)
     _check_range("MemorySize", params.get("MemorySize"), models.MAX_MEMORY_MIB)
     config = dict(base)
+    if params.get("Runtime", config.get("Runtime")) != config.get("Runtime"):
+        config.pop(RUNTIME_VERSION, None)
     config.update({name: params[name] for name in _PLAIN if name in params})
     if "Environment" in params:
         config["Environment"] = environment(params["Environment"].get("Variables") or {})
@@ -168,7 +172,7 @@ def _logging(old: Mapping[str, Any], new: Mapping[str, Any]) -> Config:
 
 
 _OPTIONAL = ("DeadLetterConfig", "FileSystemConfigs", "KMSKeyArn")
-_SHOWN_APART = ("SnapStart", SOURCE_DESCRIPTION, *_OPTIONAL)
+_SHOWN_APART = ("SnapStart", SOURCE_DESCRIPTION, RUNTIME_VERSION, *_OPTIONAL)
 
 
 def timestamp(epoch: float) -> str:
@@ -181,7 +185,7 @@ def code_sha256(hexadecimal: str) -> str:
 
 
 def runtime_version_arn(region: str, runtime: str) -> str:
-    """An identifier of the runtime's build: stable, and of the form AWS's have."""
+    """What is shown until the runtime's own is known."""
     return f"arn:aws:lambda:{region}::runtime:{hashlib.sha256(f'alonzo:{runtime}'.encode()).hexdigest()}"
 
 
@@ -207,7 +211,8 @@ def show(version: Version, *, suffix: str = "", listed: bool = False) -> Config:
     if body.layers:
         shown["Layers"] = [{"Arn": layer.arn, "CodeSize": layer.code.size} for layer in body.layers]
     if not listed:
-        shown["RuntimeVersionConfig"] = {"RuntimeVersionArn": runtime_version_arn(version.region, config["Runtime"])}
+        runtime = config.get(RUNTIME_VERSION) or runtime_version_arn(version.region, config["Runtime"])
+        shown["RuntimeVersionConfig"] = {"RuntimeVersionArn": runtime}
         _show_states(shown, version)
     return shown
 

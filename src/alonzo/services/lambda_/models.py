@@ -148,6 +148,8 @@ class Status:
 
 
 CREATING = "The function is being created."
+#: The reason code of a version whose runtime is not there: it is tried again, since a runtime can be installed.
+NO_RUNTIME = "InvalidRuntime"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,13 @@ class EventQueue(Protocol):
     def wake(self) -> None: ...
 
 
+class Root(Protocol):
+    @property
+    def runtime_version_arn(self) -> str: ...
+
+
 class Runtimes(Protocol):
-    async def root(self, function: FunctionVersion) -> Any:
+    async def root(self, function: FunctionVersion) -> Root:
         """Prepare the runtime and unpack code and layers. Raises RuntimeUnavailable or CodeError."""
 
     async def forget(self, live: set[str]) -> int:

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 from alonzo.core.errors import ServiceError
 from alonzo.engine.function import FunctionVersion
 from alonzo.runtimes import CodeError, RuntimeUnavailable
-from alonzo.services.lambda_.models import LATEST, Status, Version
+from alonzo.services.lambda_ import configuration
+from alonzo.services.lambda_.models import LATEST, NO_RUNTIME, Status, Version
 from alonzo.services.lambda_.names import FunctionRef
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import code as code_store
@@ -33,13 +34,17 @@ class Preparation:
     def __init__(self, state: State) -> None:
         self._state = state
         self._waiting: asyncio.Queue[tuple[functions.Key, str]] = asyncio.Queue()
+        self._queued: set[tuple[functions.Key, str]] = set()
         self._sweep = asyncio.Event()
         # Code that is being unpacked has a row already, but may not be swept by someone who read the rows earlier.
         self._unpacking = 0
         self._idle = asyncio.Condition()
 
     def add(self, key: functions.Key, version: str) -> None:
-        self._waiting.put_nowait((key, version))
+        """Have a version prepared, unless it waits for that already."""
+        if (key, version) not in self._queued:
+            self._queued.add((key, version))
+            self._waiting.put_nowait((key, version))
 
     async def resume(self) -> None:
         """Queue what an earlier run left unfinished."""
@@ -59,6 +64,7 @@ class Preparation:
     async def _work(self) -> None:
         while True:
             key, version = await self._waiting.get()
+            self._queued.discard((key, version))
             try:
                 await self.prepare(key, version)
             except Exception:
@@ -94,34 +100,35 @@ class Preparation:
             self._unpacking += 1
         try:
             if found is not None:
-                await self._settle(key, found[0], await self._unpack(key, found[1]))
+                await self._settle(key, found[0], *await self._unpack(key, found[1]))
         finally:
             async with self._idle:
                 self._unpacking -= 1
                 self._idle.notify_all()
 
-    async def _unpack(self, key: functions.Key, version: FunctionVersion) -> Status | None:
-        """None where the version can run now, else why it cannot."""
+    async def _unpack(self, key: functions.Key, version: FunctionVersion) -> tuple[Status | None, str]:
+        """None where the version can run now, else why it cannot; and the ARN of the runtime's build."""
         failure: Status | None = None
         try:
-            await self._state.runtimes.root(version)
+            root = await self._state.runtimes.root(version)
+            return None, root.runtime_version_arn
         except RuntimeUnavailable as error:
-            failure = Status("Failed", str(error), "InvalidRuntime")
+            failure = Status("Failed", str(error), NO_RUNTIME)
         except (CodeError, ServiceError) as error:
             failure = Status("Failed", error.message, "InvalidConfiguration")
         except Exception as error:
             log.exception("cannot prepare function=%s version=%s", key[2], version.version)
             failure = Status("Failed", f"Preparing the function failed: {error}", "InternalError")
-        return failure
+        return failure, ""
 
-    async def _settle(self, key: functions.Key, prepared: Version, failure: Status | None) -> None:
+    async def _settle(self, key: functions.Key, prepared: Version, failure: Status | None, runtime: str) -> None:
         revision_id = self._state.new_id()
 
         def settle(connection: Connection, freed: Freed) -> None:
             current = functions.get_version(connection, key, prepared.version)
             # Deleted, or updated again meanwhile: that has its own turn.
             if current is not None and current.body.generation == prepared.body.generation:
-                functions.put_version(connection, _settled(current, failure, revision_id), freed)
+                functions.put_version(connection, _settled(current, failure, revision_id, runtime), freed)
 
         def retire(_: None) -> None:
             if prepared.previous is not None and failure is None:
@@ -130,9 +137,10 @@ class Preparation:
         await self._state.write(key, settle, retire)
 
 
-def _settled(version: Version, failure: Status | None, revision_id: str) -> Version:
+def _settled(version: Version, failure: Status | None, revision_id: str, runtime: str) -> Version:
     if failure is None:
-        return replace(version, revision_id=revision_id, state=_READY, update=_DONE, previous=None)
+        body = replace(version.body, config={**version.body.config, configuration.RUNTIME_VERSION: runtime})
+        return replace(version, revision_id=revision_id, body=body, state=_READY, update=_DONE, previous=None)
     if version.state.name == "Active":
         return replace(version, revision_id=revision_id, update=failure)
     return replace(version, revision_id=revision_id, state=failure, update=Status(""))

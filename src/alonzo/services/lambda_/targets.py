@@ -15,7 +15,7 @@ from alonzo.core.ids import Ids
 from alonzo.dispatch import Access
 from alonzo.engine.function import CodeRef, FunctionVersion
 from alonzo.services.lambda_.errors import function_not_found
-from alonzo.services.lambda_.models import LATEST, Body, Code, Function, Version
+from alonzo.services.lambda_.models import LATEST, NO_RUNTIME, Body, Code, Function, Version
 from alonzo.services.lambda_.names import FunctionRef, function_ref, is_alias
 from alonzo.services.lambda_.store import attachments, functions
 from alonzo.services.lambda_.store import code as code_store
@@ -32,13 +32,15 @@ class Target:
     """What a name and qualifier mean now.
 
     `routes` are the versions of a weighted alias with the upper ends of their shares, empty for all else. `obstacle` is
-    "" or the text of the ResourceConflictException that an invocation gets. `access` is what invoking it needs.
+    "" or the text of the ResourceConflictException that an invocation gets; with `retry` the version is worth another
+    try. `access` is what invoking it needs.
     """
 
     ref: FunctionRef
     version: FunctionVersion
     routes: tuple[tuple[float, FunctionVersion], ...]
     obstacle: str
+    retry: bool
     access: tuple[Access, ...]
 
     def pick(self, ids: Ids) -> FunctionVersion:
@@ -119,6 +121,7 @@ def load(connection: Connection, ref: FunctionRef) -> Target | None:
         engine_version(connection, function, version, version.running),
         tuple(routes),
         obstacle(version),
+        version.state.code == NO_RUNTIME,
         (invoke_access(connection, ref),),
     )
 

@@ -3,6 +3,7 @@
 from alonzo.services.lambda_.operations import (
     account,
     aliases,
+    code_signing,
     concurrency,
     event_invoke,
     functions,
@@ -18,6 +19,7 @@ from alonzo.services.lambda_.operations import (
 MODULES = (
     account,
     aliases,
+    code_signing,
     concurrency,
     event_invoke,
     functions,

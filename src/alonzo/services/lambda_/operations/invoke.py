@@ -28,7 +28,7 @@ async def invoke(state: State, ctx: Context, params: Params) -> Result:
     payload = await _payload(params.get("Payload", b""), limit)
     client_context = _client_context(params)
     if target.obstacle:
-        raise conflict(target.obstacle)
+        raise _not_ready(state, target)
     if kind == "DryRun":
         return {"StatusCode": 204, "Payload": b""}
     if kind == "Event":
@@ -51,9 +51,16 @@ async def invoke_async(state: State, ctx: Context, params: Params) -> Result:
     target = state.targets.find(ctx, params["FunctionName"], None)
     payload = await _payload(params.get("InvokeArgs", b""), MAX_ASYNC_PAYLOAD)
     if target.obstacle:
-        raise conflict(target.obstacle)
+        raise _not_ready(state, target)
     await _accept(state, ctx, target, payload, "")
     return {"Status": 202}
+
+
+def _not_ready(state: State, target: Target) -> ServiceError:
+    if target.retry:
+        # The runtime may have been installed meanwhile; the next invocation finds out.
+        state.prepare(target.ref.key, target.version.version)
+    return conflict(target.obstacle)
 
 
 async def _accept(state: State, ctx: Context, target: Target, payload: bytes, client_context: str) -> None:

@@ -9,12 +9,13 @@ from sqlalchemy import Connection
 from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
 from alonzo.services.lambda_ import configuration, paging
-from alonzo.services.lambda_.errors import invalid
-from alonzo.services.lambda_.models import Status, Version
+from alonzo.services.lambda_.errors import conflict, invalid
+from alonzo.services.lambda_.models import CREATING, Status, Version
 from alonzo.services.lambda_.names import FunctionRef, function_ref
 from alonzo.services.lambda_.state import State, need_function
 from alonzo.services.lambda_.store import functions
 from alonzo.services.lambda_.store.code import Freed
+from alonzo.services.lambda_.targets import obstacle
 from alonzo.services.lambda_.updates import latest
 
 _PAGE = 50
@@ -34,6 +35,8 @@ async def publish_version(state: State, ctx: Context, params: Params) -> Result:
                 f"CodeSHA256 ({wanted}) is different from current CodeSHA256 in $LATEST ({sha256}). Please try again"
                 " with the CodeSHA256 in $LATEST."
             )
+        if current.state.name == "Failed":
+            raise conflict(obstacle(current))
         function = need_function(connection, ref)
         before = functions.get_version(connection, ref.key, str(function.last_version))
         if before is not None and _same(before, current):
@@ -49,13 +52,19 @@ async def publish_version(state: State, ctx: Context, params: Params) -> Result:
             revision_id=state.new_id(),
             body=replace(current.body, config=config, generation=state.new_id()),
             previous=None,
-            update=Status("Successful"),
+            # After an update that failed, `$LATEST` runs something older than what is published here.
+            state=current.state if current.previous is None else Status("Pending", CREATING, "Creating"),
+            update=Status("Successful" if current.previous is None else ""),
         )
         functions.put_version(connection, published, freed)
         functions.touch(connection, ref.key, "$LATEST", state.new_id())
         return published
 
-    version = await state.write(ref.key, publish)
+    def prepare(version: Version) -> None:
+        if version.state.name == "Pending":
+            state.prepare(ref.key, version.version)
+
+    version = await state.write(ref.key, publish, prepare)
     return configuration.show(version, suffix=version.version)
 
 
