@@ -41,9 +41,12 @@ class RestReader:
         "_query_map",
         "_routed",
         "streaming",
+        "tokens",
     )
 
-    def __init__(self, operation: Operation, *, xml: bool) -> None:
+    def __init__(self, operation: Operation, *, xml: bool, tokens: tuple[str, ...] = ()) -> None:
+        #: Members to be made up where the client left them out.
+        self.tokens = tokens
         self._labels: dict[str, tuple[str, TextReader]] = {}
         self._query: dict[str, tuple[str, Callable[[list[str]], Any]]] = {}
         self._query_map: tuple[str, bool] | None = None
@@ -124,16 +127,15 @@ class RestReader:
     def _read_headers(self, headers: Headers, params: dict[str, Any]) -> None:
         known = self._headers
         if known:
-            repeated: set[str] = set()
             for key, text in headers.items:
                 found = known.get(key)
                 if found is None:
                     continue
                 name, read_header = found
-                if name in params and key in repeated:
-                    continue
                 if name in params:
-                    repeated.add(key)
+                    if text is headers[key]:
+                        continue
+                    # A field in several lines is one list.
                     text = ",".join(headers.get_all(key))
                 value = read_header(text)
                 if value is not None:

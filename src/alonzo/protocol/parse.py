@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from alonzo.core.http import Request
@@ -35,8 +34,7 @@ BODY_LIMITS: dict[tuple[str, str], int] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """What a request asks for, and the protocol in which it wants the answer."""
 
     operation: str
@@ -80,8 +78,8 @@ async def _body(model: ServiceModel, request: Request, operation: str, max_body:
         raise too_large(model, protocol, operation, limit) from error
 
 
-def _fill_tokens(model: ServiceModel, operation: str, params: dict[str, Any]) -> dict[str, Any]:
-    """Idempotency tokens that the client left out, as the service would make them."""
+def _tokens(model: ServiceModel, operation: str) -> tuple[str, ...]:
+    """The members that are idempotency tokens."""
     key = ("tokens", operation)
     tokens: tuple[str, ...] | None = model.cache.get(key)
     if tokens is None:
@@ -89,10 +87,14 @@ def _fill_tokens(model: ServiceModel, operation: str, params: dict[str, Any]) ->
         members = shape.members.items() if shape is not None else ()
         tokens = tuple(name for name, member in members if member.traits.get("idempotencyToken"))
         model.cache[key] = tokens
+    return tokens
+
+
+def _fill(params: dict[str, Any], tokens: tuple[str, ...]) -> None:
+    """Idempotency tokens that the client left out, as the service would make them."""
     for name in tokens:
         if name not in params:
             params[name] = str(uuid.uuid4())
-    return params
 
 
 async def _parse_rest(model: ServiceModel, request: Request, max_body: int, protocol: str) -> Parsed:
@@ -113,7 +115,7 @@ async def _parse_rest(model: ServiceModel, request: Request, max_body: int, prot
     operation, labels = found
     reader: RestReader | None = model.cache.get(("rest", operation))
     if reader is None:
-        reader = RestReader(model.operation(operation), xml=protocol == "rest-xml")
+        reader = RestReader(model.operation(operation), xml=protocol == "rest-xml", tokens=_tokens(model, operation))
         model.cache[("rest", operation)] = reader
     in_body = False
     try:
@@ -126,7 +128,9 @@ async def _parse_rest(model: ServiceModel, request: Request, max_body: int, prot
         problem = malformed(model, protocol, error, in_body=in_body)
         problem.operation = operation
         raise problem from error
-    return Parsed(operation, _fill_tokens(model, operation, params), protocol)
+    if reader.tokens:
+        _fill(params, reader.tokens)
+    return Parsed(operation, params, protocol)
 
 
 def _compiled(model: ServiceModel, operation: str, kind: str, make: Callable[..., Any]) -> Callable[[Any], Any]:
@@ -165,7 +169,8 @@ def _decoded(
         problem = malformed(model, protocol, error, in_body=True)
         problem.operation = operation
         raise problem from error
-    return Parsed(operation, _fill_tokens(model, operation, params), protocol)
+    _fill(params, _tokens(model, operation))
+    return Parsed(operation, params, protocol)
 
 
 async def _parse_form(model: ServiceModel, request: Request, max_body: int, protocol: str) -> Parsed:

@@ -124,13 +124,36 @@ class Routes:
     def find(self, method: str, path: str, query: Query, headers: Headers) -> tuple[str, Mapping[str, str]] | None:
         """The operation and its labels' values, decoded. Raises UnicodeDecodeError."""
         segments = path[1:].split("/") if path.startswith("/") else path.split("/")
-        if segments and segments[-1] == "":
-            found = self._walk(self._root, segments, 0, method, query, headers, [])
-            if found is not None:
-                return _decode(found)
+        found = self._descend(segments, method, query, headers)
+        if found is None and segments[-1] == "":
+            # `/bucket/` is the bucket, `/functions/` the collection.
             segments.pop()
-        found = self._walk(self._root, segments, 0, method, query, headers, [])
-        return _decode(found) if found is not None else None
+            found = self._descend(segments, method, query, headers)
+        if found is None:
+            return None
+        candidate, values = found
+        if "%" in path:
+            values = [unquote(value, errors="strict") for value in values]
+        return candidate.name, dict(zip(candidate.labels, values, strict=True))
+
+    def _descend(
+        self, segments: list[str], method: str, query: Query, headers: Headers
+    ) -> tuple[Candidate, list[str]] | None:
+        """As far as there is only one way to go without calls, which is all the way for most paths."""
+        node = self._root
+        values: list[str] = []
+        for index, segment in enumerate(segments):
+            following = node.literals.get(segment)
+            if node.greedy or (following is not None and node.label is not None):
+                return self._walk(node, segments, index, method, query, headers, values)
+            if following is None:
+                following = node.label
+                if following is None or not segment:
+                    return None
+                values.append(segment)
+            node = following
+        best = _best(node.here.get(method), query, headers)
+        return (best, values) if best is not None else None
 
     def _walk(
         self,
@@ -178,14 +201,6 @@ def _best(choice: _Choice | None, query: Query, headers: Headers) -> Candidate |
         if rank is not None and rank > best_rank:
             best, best_rank = candidate, rank
     return best
-
-
-def _decode(found: tuple[Candidate, list[str]]) -> tuple[str, Mapping[str, str]]:
-    candidate, values = found
-    return candidate.name, {
-        label: unquote(value, errors="strict") if "%" in value else value
-        for label, value in zip(candidate.labels, values, strict=True)
-    }
 
 
 def _required(model: ServiceModel, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -29,6 +29,8 @@ _CODES = {
 _OWN_CHECKS = frozenset({"s3"})
 #: SQS knows only that something is missing; its handlers check values.
 _ONLY_REQUIRED = frozenset({"sqs"})
+#: Values remembered for each shape in each operation.
+MAX_PASSED = 128
 _NOT_NULL = "Member must not be null"
 #: Elements may be null here: the services' texts do not say that they must not.
 _NULLABLE_ELEMENTS = {("lambda", "SubnetIds"), ("lambda", "SecurityGroupIds")}
@@ -184,9 +186,16 @@ def _scalar(shape: Shape) -> Check | None:
     ordered = [pair for pair in constraints if "pattern" in pair[1]] + [
         pair for pair in constraints if "pattern" not in pair[1]
     ]
+    # What has passed once passes again, and most calls name the same few things.
+    passed: set[str] = set()
+    text_shape = shape.type == "string"
     iam = shape.model.name == "iam" and shape.traits.get("pattern") == _IAM_NAME_PATTERN
 
     def check(value: Any, path: str, problems: list[str]) -> None:
+        short = text_shape and len(value) <= 256
+        if short and value in passed:
+            return
+        before = len(problems)
         for test, text in ordered:
             if not test(value):
                 if iam and "pattern" in text:
@@ -196,6 +205,8 @@ def _scalar(shape: Shape) -> Check | None:
                     )
                 else:
                     problems.append(_report(shape, value, path, text))
+        if len(problems) == before and short and len(passed) < MAX_PASSED:
+            passed.add(value)
 
     return check
 
