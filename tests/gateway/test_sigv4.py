@@ -222,6 +222,13 @@ async def test_malformed_links_are_explained(change, message) -> None:
     assert message in error.message
 
 
+async def test_only_one_mechanism_at_a_time() -> None:
+    """S3 refuses a request that is signed in its header and in its query."""
+    request = presigned()
+    both = with_header(request, "authorization", signed(S3SigV4Auth, service="s3").headers["authorization"])
+    assert "Only one auth mechanism allowed" in (await s3_refused(changed(request, headers=both))).message
+
+
 async def test_other_services_can_be_presigned() -> None:
     """A presigned request of a service other than S3 verifies (GetCallerIdentity as an identity proof)."""
     url = "http://localhost:4566/?Action=GetCallerIdentity&Version=2011-06-15"

@@ -82,9 +82,13 @@ async def verify(
     """
     errors = _errors("s3" if service == "s3" else protocol)
     authorization = request.headers.get("authorization")
+    presigned = "X-Amz-" in request.query and any(mark in request.query for mark in _PRESIGN_MARKS)
+    if authorization is not None and presigned and errors.s3:
+        text = "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string"
+        raise ServiceError("InvalidArgument", f"{text} parameter or the Authorization header should be specified")
     if authorization is not None:
         return await _verify_header(request, authorization, credentials, clock, settings, service, errors, body_limit)
-    if "X-Amz-" in request.query and any(mark in request.query for mark in _PRESIGN_MARKS):
+    if presigned:
         return await _verify_query(request, credentials, clock, settings, service, errors, body_limit)
     if "Signature=" in request.query and "AWSAccessKeyId=" in request.query:
         raise errors.unsupported("Signature Version 2")

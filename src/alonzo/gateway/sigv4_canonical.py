@@ -127,7 +127,7 @@ def signing_key(secret: str, date: str, region: str, service: str) -> SigningKey
     return SigningKey(key)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def canonical_paths(path: str, s3: bool) -> tuple[str, ...]:
     """The path as signed: S3 signs it as sent, the others encode it once more after removing empty and dot segments."""
     path = path or "/"

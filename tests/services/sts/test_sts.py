@@ -123,11 +123,20 @@ async def test_durations(world) -> None:
     await world.call("AssumeRole", session, "sts", **params)
 
 
-async def test_what_is_not_implemented_says_so(world) -> None:
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"SourceIdentity": "ann"},
+        {"TransitiveTagKeys": ["a"]},
+        {"ProvidedContexts": [{"ProviderArn": "arn:aws:iam::aws:contextProvider/x", "ContextAssertion": "abcd"}]},
+        {"SerialNumber": "123456789", "TokenCode": "123456"},
+    ],
+)
+async def test_what_is_not_implemented_says_so(world, extra) -> None:
     """Parameters that would be ignored are refused instead."""
     arn = await world.role(trusted=ME)
-    params = {"RoleArn": arn, "RoleSessionName": "xx", "SourceIdentity": "ann"}
-    assert "does not implement" in (await world.refused("AssumeRole", service="sts", **params))[1]
+    code, message = await world.refused("AssumeRole", service="sts", RoleArn=arn, RoleSessionName="xx", **extra)
+    assert code == "ValidationError" and "does not implement" in message
 
 
 async def test_a_remade_role_is_another_role(world) -> None:

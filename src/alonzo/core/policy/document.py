@@ -89,7 +89,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def compile_policy(text: str) -> Policy:
     """The evaluated form of a document. Raises MalformedPolicy."""
     document = load(text)

@@ -15,7 +15,7 @@ from alonzo.dispatch import Access
 from alonzo.services.iam.identities import Identities, Permissions
 
 #: Allowed requests that are remembered.
-_KEPT = 16384
+_KEPT = 4096
 _TYPES = {"root": "Account", "user": "User", "role": "AssumedRole", "anonymous": "Anonymous"}
 _NOBODY = Permissions(False)
 

@@ -33,10 +33,8 @@ async def assume_role(state: State, ctx: Context, params: Params) -> Result:
         who = ctx.principal.arn
         message = f"User: {who} is not authorized to perform: sts:AssumeRole on resource: {params['RoleArn']}"
         raise ServiceError("AccessDenied", message, status=403)
-    if "SourceIdentity" in params or params.get("TransitiveTagKeys") or params.get("ProvidedContexts"):
-        raise ServiceError(
-            "ValidationError", "Alonzo does not implement SourceIdentity, TransitiveTagKeys and ProvidedContexts yet."
-        )
+    _refuse(params, "SourceIdentity", "TransitiveTagKeys", "ProvidedContexts", "SerialNumber", "TokenCode")
+    _refuse(params, "MinimumSessionTokenSize")
     duration = _duration(ctx.principal, role, params)
     session, now = params["RoleSessionName"], state.parts.clock.now()
     principal = Principal(
@@ -113,10 +111,7 @@ async def get_session_token(state: State, ctx: Context, params: Params) -> Resul
     caller = ctx.principal
     if caller.kind not in ("user", "root") or caller.issued_at:
         raise ServiceError("AccessDenied", "Cannot call GetSessionToken with session credentials", status=403)
-    if "SerialNumber" in params or "TokenCode" in params:
-        raise ServiceError(
-            "AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code.", status=403
-        )
+    _refuse(params, "SerialNumber", "TokenCode", "MinimumSessionTokenSize")
     limit = ROOT_SESSION_TOKEN_S if caller.kind == "root" else 129600
     duration = min(int(params.get("DurationSeconds", SESSION_TOKEN_S)), limit)
     now = state.parts.clock.now()
@@ -135,6 +130,13 @@ async def get_access_key_info(state: State, ctx: Context, params: Params) -> Res
     if account is None:
         raise ServiceError("ValidationError", f"The Access Key with id {key_id} cannot be found.")
     return {"Account": account}
+
+
+def _refuse(params: Params, *names: str) -> None:
+    """What would be ignored is refused: a session must not be less bound than its maker believes."""
+    for name in names:
+        if params.get(name):
+            raise ServiceError("ValidationError", f"Alonzo does not implement the parameter {name} yet.")
 
 
 def _credentials(issued: Issued) -> dict[str, Any]:

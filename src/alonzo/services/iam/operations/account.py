@@ -19,6 +19,13 @@ _WORDS = {True: "explicitDeny", False: "implicitDeny"}
 _FILTER: dict[str, Kind] = {"User": "user", "Role": "role", "Group": "group"}
 _DETAIL = {"user": "UserDetailList", "role": "RoleDetailList", "group": "GroupDetailList"}
 _INLINE = {"user": "UserPolicyList", "role": "RolePolicyList", "group": "GroupPolicyList"}
+_UNSUPPORTED = (
+    "ResourceOwner",
+    "ResourceHandlingOption",
+    "OrderedOrganizationPolicyInputList",
+    "PolicyExclusionList",
+    "CallerArn",
+)
 #: Simulated requests at once.
 _MAX_SIMULATED = 1000
 
@@ -116,6 +123,11 @@ async def simulate_principal_policy(state: State, ctx: Context, params: Params) 
 
 
 def _simulate(state: State, ctx: Context, params: Params, who: Principal, documents: Sequence[str]) -> Result:
+    given_up = [
+        name for name in _UNSUPPORTED if name in params and (name != "CallerArn" or "PolicySourceArn" in params)
+    ]
+    if given_up:
+        raise errors.invalid_input(f"Alonzo does not implement {', '.join(given_up)} yet.")
     actions, resources = params["ActionNames"], params.get("ResourceArns") or ["*"]
     if len(actions) * len(resources) > _MAX_SIMULATED:
         raise errors.invalid_input(f"More than {_MAX_SIMULATED} combinations of actions and resources.")
