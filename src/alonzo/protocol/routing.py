@@ -71,6 +71,7 @@ class _Choice:
         self.candidates.append(candidate)
         if not candidate.literals and not candidate.required_query:
             self.plain.append(candidate)
+            self.plain.sort(key=lambda plain: (-len(plain.required_headers), plain.deprecated))
 
 
 @dataclass(slots=True)
@@ -144,6 +145,8 @@ class Routes:
         values: list[str] = []
         for index, segment in enumerate(segments):
             following = node.literals.get(segment)
+            if node.greedy and following is None and node.label is None:
+                return self._take_rest(node, segments, index, method, query, headers, values)
             if node.greedy or (following is not None and node.label is not None):
                 return self._walk(node, segments, index, method, query, headers, values)
             if following is None:
@@ -179,10 +182,23 @@ class Routes:
             found = self._walk(node.label, segments, index + 1, method, query, headers, [*values, segment])
             if found is not None:
                 return found
-        for rest, candidates in node.greedy.items():
-            tail = "/".join(segments[index:])
+        return self._take_rest(node, segments, index, method, query, headers, values)
+
+    def _take_rest(
+        self,
+        node: _Node,
+        segments: list[str],
+        index: int,
+        method: str,
+        query: Query,
+        headers: Headers,
+        values: list[str],
+    ) -> tuple[Candidate, list[str]] | None:
+        """What a greedy label takes: all that is left but for what must follow it."""
+        tail = "/".join(segments[index:])
+        for rest, choices in node.greedy.items():
             if tail.endswith(rest) and len(tail) > len(rest):
-                best = _best(candidates.get(method), query, headers)
+                best = _best(choices.get(method), query, headers)
                 if best is not None:
                     return best, [*values, tail[: len(tail) - len(rest)]]
         return None
@@ -191,7 +207,13 @@ class Routes:
 def _best(choice: _Choice | None, query: Query, headers: Headers) -> Candidate | None:
     if choice is None:
         return None
-    candidates = choice.candidates if query or not choice.plain else choice.plain
+    if not query and choice.plain:
+        # In the order of their ranks already: the first that has its headers is the best.
+        for candidate in choice.plain:
+            if all(name in headers for name in candidate.required_headers):
+                return candidate
+        return choice.plain[-1]
+    candidates = choice.candidates
     if len(candidates) == 1 and not candidates[0].literals:
         return candidates[0]
     best: Candidate | None = None
