@@ -75,6 +75,7 @@ HOSTILE = {
     "only a slash": renamed(archive(("x/", "")), b"x/", b"//"),
     "long name": archive(("n" * 256, "")),
     "long path": archive(("/".join(["d" * 200] * 25), "")),
+    "deep": archive(("/".join(["d"] * 1500), "")),
     "encrypted": flagged(GOOD),
     "bzip2": archive(("a", "x"), method=zipfile.ZIP_BZIP2),
     "lzma": archive(("a", "x"), method=zipfile.ZIP_LZMA),

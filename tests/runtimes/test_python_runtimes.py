@@ -77,7 +77,7 @@ async def test_variables_are_those_of_aws(house, run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", [FOUND[0], "python3.11", "python3.12"])
+@pytest.mark.parametrize("runtime", [FOUND[0], FOUND[-1]])
 async def test_prints_are_not_held_back(house, run, runtime):
     """What a handler prints has left the process before it answers."""
     function = await house.function({"app.py": "def handler(e, c):\n    print('now')\n"}, runtime=runtime)
@@ -172,6 +172,32 @@ def handler(e, c):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("runtime", FOUND)
+async def test_no_regular_expression_is_compiled_before_the_handler(house, run, runtime):
+    """The patterns that the client's imports need are the recorded ones, and equal freshly compiled ones."""
+    source = """
+import re, sys
+compiler = sys.modules.get("re._compiler") or sys.modules["sre_compile"]
+before = {key: pattern for key, pattern in re._cache.items() if key[0] is str}
+def handler(event, context):
+    compiled = []
+    original = compiler.compile
+    compiler.compile = lambda *a: compiled.append(a) or original(*a)
+    for name in ("logging", "string", "textwrap", "tokenize", "json.decoder", "json.scanner", "simplejson.decoder"):
+        import importlib
+        if name in sys.modules:
+            importlib.reload(sys.modules[name])
+    fresh = {key: original(key[1], key[2]) for key in before}
+    same = [fresh[key] == pattern for key, pattern in before.items()]
+    return [len(before), all(same), [a[0] for a in compiled]]
+"""
+    function = await house.function({"app.py": source}, runtime=runtime)
+    count, same, compiled = (await run(await house.runtimes.root(function), {})).response()
+    assert count > 10 and same
+    assert compiled == []
+
+
+@pytest.mark.slow
 async def test_root_is_cached_and_named_like_aws(house):
     """The second root of the same content is the same object; its runtime version has AWS's form."""
     function = await house.function({"app.py": ""})
@@ -179,3 +205,28 @@ async def test_root_is_cached_and_named_like_aws(house):
     assert await house.runtimes.root(function) is first
     assert first.runtime_version == "python:3.11.v1"
     assert re.fullmatch(r"arn:aws:lambda:eu-west-1::runtime:[0-9a-f]{64}", first.runtime_version_arn)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/usr/bin/python3.11").exists(), reason="the distribution has no Python 3.11")
+async def test_interpreter_of_the_distribution(tmp_path, run):
+    """A distribution's interpreter, spread over /usr, runs from /var/lang and sees nothing of its dist-packages."""
+    from types import SimpleNamespace
+
+    from alonzo.config import load_settings
+    from alonzo.core.ids import Ids
+    from alonzo.runtimes import Runtimes
+    from alonzo.runtimes.interpreters import Interpreters
+    from alonzo.storage import Blobs
+
+    settings = load_settings({"data_dir": tmp_path / "data", "runtimes_dir": tmp_path / "runtimes"}, {})
+    blobs = Blobs(tmp_path / "blobs", Ids(), durable=False)
+    blobs.open()
+    parts = SimpleNamespace(settings=settings, blobs=blobs)
+    runtimes = Runtimes(parts, interpreters=Interpreters([Path("/usr/bin")], only=True))
+    house = _conftest.House(settings, blobs, runtimes)
+    function = await house.function({"app.py": _LOOK}, {"python/layered.py": "VALUE = 3"})
+    seen = (await run(await runtimes.root(function), {})).response()
+    assert seen["prefix"] == "/var/lang"
+    assert not any("dist-packages" in entry for entry in seen["path"])
+    assert (seen["layered"], seen["version"]) == (3, [3, 11])

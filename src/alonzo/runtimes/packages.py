@@ -21,6 +21,8 @@ MAX_ENTRIES = 100_000
 _MAX_DIRECTORY_BYTES = 32 << 20
 _MAX_NAME = 255
 _MAX_PATH = 4096 - len("/var/task/")
+#: Folders within folders; ours too.
+_MAX_DEPTH = 128
 _MAX_LINK = 4095
 _CHUNK = 1 << 18
 #: Where absolute links may point: places that the package's own function sees.
@@ -148,11 +150,15 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, _Entry]:
         raise CodeError(EMPTY)
     if sum(entry.info.file_size for entry in entries.values()) > MAX_UNZIPPED:
         raise CodeError(TOO_LARGE)
-    for path, entry in entries.items():
-        _check_parents(entries, path)
+    _check_parents(entries)
+    for entry in entries.values():
         if entry.kind == "link":
             _link_target(archive, entry)
     return entries
+
+
+def _encoded_size(name: str) -> int:
+    return len(name.encode(errors="surrogateescape"))
 
 
 def _entry(info: zipfile.ZipInfo) -> _Entry | None:
@@ -160,13 +166,14 @@ def _entry(info: zipfile.ZipInfo) -> _Entry | None:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts and not name.startswith("/"):
         return None  # "./", the folder itself
-    encoded = name.encode(errors="surrogateescape")
+    size = len if name.isascii() else _encoded_size
     if (
         name.startswith("/")
         or ".." in parts
         or "\0" in info.orig_filename
-        or len(encoded) > _MAX_PATH
-        or any(len(part.encode(errors="surrogateescape")) > _MAX_NAME for part in parts)
+        or size(name) > _MAX_PATH
+        or len(parts) > _MAX_DEPTH
+        or max(map(size, parts), default=0) > _MAX_NAME
         or info.header_offset < 0
         or info.flag_bits & 0x1  # encrypted
         or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -184,14 +191,17 @@ def _entry(info: zipfile.ZipInfo) -> _Entry | None:
     return _Entry("/".join(parts), info, "file", 0o755 if mode & 0o111 else 0o644)
 
 
-def _check_parents(entries: dict[str, _Entry], path: str) -> None:
+def _check_parents(entries: dict[str, _Entry]) -> None:
     """Nothing lies below a file or a link."""
-    parent = path.rpartition("/")[0]
-    while parent:
-        above = entries.get(parent)
-        if above is not None and above.kind != "folder":
-            raise CodeError(BROKEN)
-        parent = parent.rpartition("/")[0]
+    checked = {""}
+    for path in entries:
+        parent = path.rpartition("/")[0]
+        while parent not in checked:
+            checked.add(parent)
+            above = entries.get(parent)
+            if above is not None and above.kind != "folder":
+                raise CodeError(BROKEN)
+            parent = parent.rpartition("/")[0]
 
 
 def _link_target(archive: zipfile.ZipFile, entry: _Entry) -> str:

@@ -193,6 +193,7 @@ class Preparer:
             progress("Compiling")
             await self._compile(runtime, temporary)
             await self._try(runtime, temporary)
+            await self._record_patterns(runtime, temporary)
             versions = {d.metadata["Name"]: d.version for d in distributions(path=[str(packages)])}
             manifest = {"interpreter": interpreter.executable, "version": interpreter.version, "packages": versions}
             (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
@@ -249,6 +250,16 @@ class Preparer:
                 runtime.identifier,
                 f"The interpreter of {runtime.identifier} does not work when copied: {_last_error(output)}.",
                 f"Install another CPython {runtime.version}, for example with `uv python install {runtime.version}`.",
+            )
+
+    async def _record_patterns(self, runtime: ManagedRuntime, folder: Path) -> None:
+        file = folder / "runtime" / "patterns.bin"
+        code, output = await self._python(
+            runtime, folder, "-B", str(bootstraps.PATTERNS), str(file), str(self._packages_folder(runtime, folder))
+        )
+        if code != 0:
+            raise RuntimeUnavailable(
+                runtime.identifier, f"The client of {runtime.identifier} cannot be imported: {_last_error(output)}."
             )
 
     @staticmethod

@@ -102,17 +102,18 @@ def runtime_variables(runtime: ManagedRuntime, handler: str) -> dict[str, str]:
 
 
 class Runtimes:
-    """Makes roots. `code_dir` is where packages are unpacked; by default a folder of the data folder.
+    """Makes roots. `code_dir` is where packages are unpacked; by default a folder of the data folder. `interpreters`
+    are searched for; by default those of the whole machine and of the settings' folders.
 
     Raises OSError if that folder cannot be made; cleans up what an earlier run left in it.
     """
 
-    def __init__(self, parts: Parts, *, code_dir: Path | None = None) -> None:
+    def __init__(self, parts: Parts, *, code_dir: Path | None = None, interpreters: Interpreters | None = None) -> None:
         settings = parts.settings
         root = settings.runtimes_dir.expanduser()
         folders = [Path(folder).expanduser() for folder in settings.interpreters.split(":") if folder]
-        self._interpreters = Interpreters(folders, root / "interpreters.json")
-        self._preparer = Preparer(root, self._interpreters, offline=settings.offline)
+        interpreters = interpreters or Interpreters(folders, root / "interpreters.json")
+        self._preparer = Preparer(root, interpreters, offline=settings.offline)
         self._blobs = parts.blobs
         self._code = CodeCache(code_dir or settings.data_dir.expanduser() / "code")
         self._prepared: dict[str, Prepared] = {}

@@ -6,11 +6,13 @@ import hashlib
 from pathlib import Path
 
 _HERE = Path(__file__).parent
+#: Run by the prepared interpreter before it is published; see there.
+PATTERNS = _HERE / "patterns.py"
 
 
 def digest() -> str:
     """Names this version of the programs: a runtime prepared with another is prepared anew."""
-    programs = b"".join((_HERE / name).read_bytes() for name in ("python.py", "python.sh"))
+    programs = b"".join((_HERE / name).read_bytes() for name in ("python.py", "python.sh", "patterns.py"))
     return hashlib.sha256(programs).hexdigest()
 
 

@@ -5,6 +5,7 @@ Runs on every supported interpreter, so it keeps to Python 3.8's syntax, and imp
 import anyway: each module costs a cold start about 0.3 ms.
 """
 
+import gc
 import os
 import sys
 
@@ -56,12 +57,28 @@ def _complete_builtins():
     builtins.license = _sitebuiltins._Printer("license", "See https://www.python.org/psf/license/")
 
 
+def _recall_patterns():
+    """Put the regular expressions that the client's imports compile into `re`'s cache; `patterns.py` recorded them."""
+    import _sre
+    import marshal
+    import re
+
+    try:
+        with open(os.environ["LAMBDA_RUNTIME_DIR"] + "/patterns.bin", "rb") as file:  # noqa: PTH123
+            rows = marshal.load(file)
+    except OSError:
+        return
+    for source, flags, arguments in rows:
+        re._cache[str, source, flags] = _sre.compile(*arguments)
+
+
 def _client(path):
     """AWS's client, imported before the function's folders are on the search path: as on AWS, a function's own module
     cannot take the place of one that the client needs."""
     packages = "/var/lang/lib/" + _VERSION + "/site-packages"
     sys.path[:] = [entry for entry in path if entry.startswith("/var/lang/") and not entry.endswith(".zip")]
     sys.path.append(packages if sys.version_info >= (3, 11) else os.environ["LAMBDA_RUNTIME_DIR"])
+    _recall_patterns()
     from awslambdaric.__main__ import main
 
     return main
@@ -72,7 +89,9 @@ def _start():
     if sys.flags.no_site:
         _complete_builtins()
     path = sys.path[:]
+    gc.disable()  # nothing that is imported here becomes garbage
     main = _client(path)
+    gc.enable()
     sys.path[:], layers = _search_path(environ, path)
     environ.setdefault("PYTHONPATH", environ["LAMBDA_RUNTIME_DIR"])
     _process_pth([environ["LAMBDA_TASK_ROOT"], *layers])
