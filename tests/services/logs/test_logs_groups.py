@@ -219,6 +219,45 @@ async def test_merging_keeps_events_ids_and_order(api: LogsUnderTest) -> None:
     assert len(later["events"]) + 50 == 240
 
 
+@pytest.mark.slow
+async def test_merging_leaves_apart_what_is_far_apart(api: LogsUnderTest) -> None:
+    """Chunks of a sparse stream stay, dense ones after them are merged, and the sweep comes to its end."""
+    await api.stream()
+    for n in range(120):
+        await api.put((n * 700_000 - 120 * 700_000, f"sparse {n}"))
+    for n in range(50):
+        await api.put((n, f"dense {n}"))
+    before = [e["message"] for e in (await api.filter(startTime=0))["events"]]
+    await background.sweep(state_of(api), 14 * DAY_MS)
+    assert await count_chunks(api) == 121
+    assert [e["message"] for e in (await api.filter(startTime=0))["events"]] == before
+    await background.sweep(state_of(api), 14 * DAY_MS)
+    assert await count_chunks(api) == 121
+
+
+async def test_a_failed_sweep_is_logged_and_tried_again(
+    api: LogsUnderTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What fails once (a full disk) does not end the background work."""
+    import asyncio
+
+    swept = asyncio.Event()
+    failures = [OSError("disk full")]
+
+    async def sweep(*_: Any) -> None:
+        if failures:
+            raise failures.pop()
+        swept.set()
+
+    monkeypatch.setattr(background, "sweep", sweep)
+    task = asyncio.create_task(api.service.run())
+    async with asyncio.timeout(10):
+        await swept.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert "the logs could not be swept" in caplog.text
+
+
 async def test_the_background_work_sweeps_by_the_clock(api: LogsUnderTest) -> None:
     """`run` sweeps each half minute of the service's clock, and lets itself be cancelled."""
     import asyncio

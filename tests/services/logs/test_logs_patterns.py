@@ -253,6 +253,7 @@ def test_hostile_patterns_cost_little(pattern: str, message: str) -> None:
     assert time.thread_time() - started < 1.0
 
 
+@pytest.mark.slow
 def test_the_automaton_agrees_with_pythons_regular_expressions() -> None:
     """Random expressions of the supported kind find what `re` finds."""
     import random

@@ -76,7 +76,7 @@ async def describe_log_groups(state: Logs, ctx: Context, params: Params) -> Resu
     limit = params.get("limit", 50)
     scope = ["groups", prefix, pattern, *names, params.get("logGroupClass", "")]
     after = read_token(params.get("nextToken"), scope)
-    found = await state.parts.db.read(
+    found = await state.parts.db.scan(
         lambda c: store.list_groups(
             c,
             (ctx.account_id, ctx.region),

@@ -119,7 +119,7 @@ async def _accepted(
 
 def _check_place(connection: Connection, place: Place) -> None:
     group = store.find_group(connection, (place[0], place[1]), place[2])
-    if group is None or store.find_stream(connection, group.id, place[3]) is None:
+    if group is None or store.find_stream(connection, group, place[3]) is None:
         raise _missing(connection, place)
 
 

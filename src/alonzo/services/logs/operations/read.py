@@ -41,7 +41,7 @@ async def get_log_events(state: Logs, ctx: Context, params: Params) -> Result:
     Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
     """
     group = await state.group(ctx, named_group(ctx, params))
-    stream = await state.parts.db.read(lambda c: store.find_stream(c, group.id, params["logStreamName"]))
+    stream = await state.parts.db.read(lambda c: store.find_stream(c, group, params["logStreamName"]))
     if stream is None:
         raise stream_missing()
     start_ms = max(params.get("startTime", 0), group.oldest_ms(state.now_ms()))
@@ -163,7 +163,7 @@ def _search(connection: Connection, search: _Search) -> tuple[list[dict[str, Any
     group_id = search.group.id
     wanted: store.Wanted = None
     if search.names:
-        found = [store.find_stream(connection, group_id, name) for name in search.names]
+        found = [store.find_stream(connection, search.group, name) for name in search.names]
         if None in found:
             raise stream_missing()
         wanted = [stream.id for stream in found if stream is not None]

@@ -20,7 +20,7 @@ async def create_log_stream(state: Logs, ctx: Context, params: Params) -> Result
         group = store.find_group(connection, (ctx.account_id, ctx.region), params["logGroupName"])
         if group is None:
             raise group_missing()
-        if store.find_stream(connection, group.id, params["logStreamName"]) is not None:
+        if store.find_stream(connection, group, params["logStreamName"]) is not None:
             raise ServiceError("ResourceAlreadyExistsException", "The specified log stream already exists")
         store.add_stream(connection, group, params["logStreamName"], state.now_ms())
 
@@ -33,7 +33,7 @@ async def delete_log_stream(state: Logs, ctx: Context, params: Params) -> Result
         group = store.find_group(connection, (ctx.account_id, ctx.region), params["logGroupName"])
         if group is None:
             raise group_missing()
-        stream = store.find_stream(connection, group.id, params["logStreamName"])
+        stream = store.find_stream(connection, group, params["logStreamName"])
         if stream is None:
             raise stream_missing()
         store.delete_stream(connection, stream.id)
@@ -55,10 +55,10 @@ async def describe_log_streams(state: Logs, ctx: Context, params: Params) -> Res
     if place is not None and (len(place) != 2 or not isinstance(place[0], int) or not isinstance(place[1], str)):
         raise invalid_token()
     group = await state.group(ctx, name)
-    found = await state.parts.db.read(
+    found = await state.parts.db.scan(
         lambda c: store.list_streams(
             c,
-            group.id,
+            group,
             prefix=prefix,
             by_time=by_time,
             descending=descending,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Row,
     delete,
@@ -26,8 +27,14 @@ def _stream(row: Row[Any]) -> LogStream:
     )
 
 
-def find_stream(connection: Connection, group_id: int, name: str) -> LogStream | None:
-    row = connection.execute(select(streams).where(streams.c.group_id == group_id, streams.c.name == name)).first()
+def _of(group: LogGroup) -> tuple[ColumnElement[bool], ...]:
+    """The group's streams, by the leading columns of the unique key: by name they come out of its index."""
+    c = streams.c
+    return (c.account_id == group.account_id, c.region == group.region, c.group_name == group.name)
+
+
+def find_stream(connection: Connection, group: LogGroup, name: str) -> LogStream | None:
+    row = connection.execute(select(streams).where(*_of(group), streams.c.name == name)).first()
     return None if row is None else _stream(row)
 
 
@@ -51,7 +58,7 @@ def delete_stream(connection: Connection, stream_id: int) -> None:
 
 def list_streams(
     connection: Connection,
-    group_id: int,
+    group: LogGroup,
     *,
     prefix: str = "",
     by_time: bool = False,
@@ -60,9 +67,9 @@ def list_streams(
     limit: int,
 ) -> list[LogStream]:
     """Streams by name, or by last event time and name; `after` is the last one's time (-1: no event) and name."""
-    query = select(streams).where(streams.c.group_id == group_id)
+    query = select(streams).where(*_of(group))
     if prefix:
-        query = query.where(func.substr(streams.c.name, 1, len(prefix)) == prefix)
+        query = query.where(streams.c.name >= prefix, func.substr(streams.c.name, 1, len(prefix)) == prefix)
     time = func.coalesce(streams.c.last_event_ms, -1)
     columns: list[Any] = [time, streams.c.name] if by_time else [streams.c.name]
     if after is not None:
