@@ -88,6 +88,7 @@ async def test_against_the_plain_way(s3_: Any, seed: int) -> None:
         assert found == wanted
 
 
+@pytest.mark.slow
 async def test_delimiter_skips(s3_: Any) -> None:
     """100,000 keys below one prefix are stepped over, not loaded."""
     await _fill(s3_, [f"big/{n:06}" for n in range(100_000)] + ["zzz", "aaa"])

@@ -20,6 +20,7 @@ from alonzo.services.s3.cors import cors_headers
 from alonzo.services.s3.errors import insufficient_storage, internal_error
 from alonzo.services.s3.state import State
 from alonzo.services.s3.store import extents
+from alonzo.services.s3.writing import refuse_unsupported
 from alonzo.storage import DiskFull, StorageError
 
 __all__ = ["S3Service", "build", "cors_headers"]
@@ -60,7 +61,7 @@ def build(parts: Parts, queue: Queue) -> S3Service:
     handlers = bind("s3", state, operations.MODULES)
     return S3Service(
         name="s3",
-        handlers={name: _plain_storage_errors(handler) for name, handler in handlers.items()},
+        handlers={name: _guarded(handler) for name, handler in handlers.items()},
         access=partial(access_of, state),
         denied_code="AccessDenied",
         start=start,
@@ -71,10 +72,11 @@ def build(parts: Parts, queue: Queue) -> S3Service:
     )
 
 
-def _plain_storage_errors(handler: Handler) -> Handler:
-    """Answer a full disk (507) and a failing one (500) in S3's form."""
+def _guarded(handler: Handler) -> Handler:
+    """Refuse what would be ignored; answer a full disk (507) and a failing one (500) in S3's form."""
 
     async def call(ctx: Context, params: Params) -> Result:
+        refuse_unsupported(params)
         try:
             return await handler(ctx, params)
         except DiskFull as error:

@@ -75,15 +75,6 @@ def precondition_failed(condition: str) -> ServiceError:
     )
 
 
-def conditional_conflict(condition: str, key: str) -> ServiceError:
-    return ServiceError(
-        "ConditionalRequestConflict",
-        "The conditional request cannot succeed due to a conflicting operation against this resource.",
-        status=409,
-        fields={"Condition": condition, "Key": key},
-    )
-
-
 def entity_too_large(size: int, limit: int) -> ServiceError:
     return ServiceError(
         "EntityTooLarge",

@@ -44,9 +44,12 @@ _CLASSES = frozenset(
 _REFUSED = {
     "SSECustomerAlgorithm": "x-amz-server-side-encryption-customer-algorithm",
     "SSECustomerKey": "x-amz-server-side-encryption-customer-key",
+    "SSECustomerKeyMD5": "x-amz-server-side-encryption-customer-key-MD5",
     "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
     "SSEKMSEncryptionContext": "x-amz-server-side-encryption-context",
     "CopySourceSSECustomerAlgorithm": "x-amz-copy-source-server-side-encryption-customer-algorithm",
+    "CopySourceSSECustomerKey": "x-amz-copy-source-server-side-encryption-customer-key",
+    "CopySourceSSECustomerKeyMD5": "x-amz-copy-source-server-side-encryption-customer-key-MD5",
     "ObjectLockMode": "x-amz-object-lock-mode",
     "ObjectLockRetainUntilDate": "x-amz-object-lock-retain-until-date",
     "ObjectLockLegalHoldStatus": "x-amz-object-lock-legal-hold",
@@ -58,6 +61,7 @@ _REFUSED = {
     "MFA": "x-amz-mfa",
 }
 _GRANTS = ("GrantFullControl", "GrantRead", "GrantReadACP", "GrantWrite", "GrantWriteACP")
+_LOOKED_AT = frozenset({*_REFUSED, *_GRANTS, "ACL", "ServerSideEncryption"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Draft:
 
 def refuse_unsupported(params: Mapping[str, Any]) -> None:
     """Raises NotImplemented or AccessControlListNotSupported for what would otherwise be ignored."""
+    if _LOOKED_AT.isdisjoint(params):
+        return
     for name, header in _REFUSED.items():
         if params.get(name) is not None:
             raise not_implemented(header)
@@ -94,7 +100,6 @@ def refuse_unsupported(params: Mapping[str, Any]) -> None:
 
 def draft(params: Mapping[str, Any]) -> Draft:
     """What PutObject, CopyObject and CreateMultipartUpload ask for, checked."""
-    refuse_unsupported(params)
     naming.check_key(params["Key"])
     metadata = params.get("Metadata") or {}
     naming.check_metadata(metadata)

@@ -19,7 +19,6 @@ from alonzo.services.s3.errors import invalid_argument, malformed_xml, no_such_b
 from alonzo.services.s3.models import MAX_BUCKETS, Bucket, owner, shown_time
 from alonzo.services.s3.state import Effects, State
 from alonzo.services.s3.store import buckets as store
-from alonzo.services.s3.writing import refuse_unsupported
 
 DEFAULT_REGION = "us-east-1"
 _OWNERSHIP = ("BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter")
@@ -37,7 +36,6 @@ _BLOCK_ALL = {
 async def create_bucket(state: State, ctx: Context, params: Params) -> Result:
     name: str = params["Bucket"]
     naming.check_bucket_name(name)
-    refuse_unsupported(params)
     if params.get("ObjectLockEnabledForBucket"):
         raise not_implemented("x-amz-bucket-object-lock-enabled")
     if params.get("BucketNamespace") not in (None, "global"):

@@ -38,7 +38,6 @@ class _Target:
 
 async def delete_object(state: State, ctx: Context, params: Params) -> Result:
     bucket = state.bucket(params["Bucket"])
-    writing.refuse_unsupported(params)
     target = _target(
         params["Key"],
         params.get("VersionId"),
@@ -56,7 +55,6 @@ async def delete_object(state: State, ctx: Context, params: Params) -> Result:
 async def delete_objects(state: State, ctx: Context, params: Params) -> Result:
     """Each key by itself: permission, condition, outcome. Those that go, go in one transaction."""
     bucket = state.bucket(params["Bucket"])
-    writing.refuse_unsupported(params)
     wanted = params["Delete"].get("Objects") or []
     if not 1 <= len(wanted) <= MAX_DELETE_OBJECTS:
         raise malformed_xml()

@@ -104,7 +104,6 @@ def _check_number(number: int) -> None:
 
 async def upload_part(state: State, ctx: Context, params: Params) -> Result:
     bucket, upload = _find(state, params)
-    writing.refuse_unsupported(params)
     _check_number(params["PartNumber"])
     stored = await bodies.ingest(
         state, params, algorithm=upload.algorithm or checksums.DEFAULT, strict=bool(upload.algorithm)
@@ -138,7 +137,6 @@ async def _store_part(
 
 async def upload_part_copy(state: State, ctx: Context, params: Params) -> Result:
     bucket, upload = _find(state, params)
-    writing.refuse_unsupported(params)
     _check_number(params["PartNumber"])
     source = parse_copy_source(params["CopySource"])
     algorithm = upload.algorithm or checksums.DEFAULT
@@ -259,7 +257,6 @@ def _upload_entry(bucket: Bucket, page: Page, upload: Upload) -> dict[str, Any]:
 
 
 async def complete_multipart_upload(state: State, ctx: Context, params: Params) -> Result:
-    writing.refuse_unsupported(params)
     try:
         bucket, upload = _find(state, params)
     except ServiceError as error:

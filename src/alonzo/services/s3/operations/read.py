@@ -19,7 +19,7 @@ from alonzo.services.s3.models import Bucket, S3Object, shown_time
 from alonzo.services.s3.ranges import parse_range
 from alonzo.services.s3.state import State
 from alonzo.services.s3.store import uploads as part_store
-from alonzo.services.s3.writing import checksum_members, refuse_unsupported, shown_version
+from alonzo.services.s3.writing import checksum_members, shown_version
 
 _OVERRIDES = {
     "ResponseCacheControl": "CacheControl",
@@ -66,7 +66,6 @@ async def head_object(state: State, ctx: Context, params: Params) -> Result:
 
 
 def _check_asked(ctx: Context, params: Params) -> None:
-    refuse_unsupported(params)
     if params.get("PartNumber") is not None and params.get("Range") is not None:
         raise invalid_request("Cannot specify both Range header and partNumber query parameter")
     if ctx.principal.kind == "anonymous" and any(params.get(name) is not None for name in _OVERRIDES):
@@ -131,7 +130,6 @@ def _add_parts_count(found: S3Object, params: Params, result: Result) -> None:
 
 async def get_object_attributes(state: State, ctx: Context, params: Params) -> Result:
     bucket = state.bucket(params["Bucket"])
-    refuse_unsupported(params)
     wanted = set(params["ObjectAttributes"])
     if unknown := wanted - {"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"}:
         raise invalid_argument("Invalid attribute name specified.", "x-amz-object-attributes", min(unknown))

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from alonzo.services.s3.models import Extent
+from alonzo.services.s3.store.prepared import Prepared
 from alonzo.services.s3.store.tables import extents
+
+_INSERT = Prepared(insert(extents))
 
 _OF = (
     select(extents.c.blob_id, extents.c.offset, extents.c.size, extents.c.data)
@@ -31,22 +34,17 @@ def of_part(connection: Connection, owner: int, part: int) -> list[Extent]:
 
 
 def add(connection: Connection, owner: int, part: int, pieces: Sequence[Extent]) -> None:
-    if pieces:
-        connection.execute(
-            insert(extents),
-            [
-                {
-                    "owner": owner,
-                    "part": part,
-                    "n": n,
-                    "blob_id": piece.blob_id,
-                    "offset": piece.offset,
-                    "size": piece.size,
-                    "data": piece.data,
-                }
-                for n, piece in enumerate(pieces)
-            ],
-        )
+    for n, piece in enumerate(pieces):
+        values = {
+            "owner": owner,
+            "part": part,
+            "n": n,
+            "blob_id": piece.blob_id,
+            "offset": piece.offset,
+            "size": piece.size,
+            "data": piece.data,
+        }
+        _INSERT.run(connection, values).close()
 
 
 def named(connection: Connection, pieces: Sequence[Extent]) -> bool:

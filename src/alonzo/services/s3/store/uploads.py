@@ -6,26 +6,67 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select
 
 from alonzo.services.s3.models import Extent, Part, Upload
 from alonzo.services.s3.store import extents as extent_store
+from alonzo.services.s3.store.prepared import Prepared
 from alonzo.services.s3.store.tables import parts, uploads
+
+_EXISTS = Prepared(select(uploads.c.id).where(uploads.c.id == bindparam("upload")))
+_HAS_PART = Prepared(
+    select(parts.c.number).where(parts.c.owner == bindparam("upload"), parts.c.number == bindparam("part"))
+)
+_INSERT_PART = Prepared(insert(parts))
+_GET = Prepared(
+    select(
+        uploads.c.id,
+        uploads.c.upload_id,
+        uploads.c.bucket,
+        uploads.c.key,
+        uploads.c.initiated_ms,
+        uploads.c.algorithm,
+        uploads.c.checksum_type,
+        uploads.c.storage_class,
+        uploads.c.initiator,
+        uploads.c.details,
+        uploads.c.tags,
+    ).where(uploads.c.upload_id == bindparam("upload_id"))
+)
 
 
 def from_row(row: Row[Any]) -> Upload:
+    return _upload(
+        (
+            row.id,
+            row.upload_id,
+            row.bucket,
+            row.key,
+            row.initiated_ms,
+            row.algorithm,
+            row.checksum_type,
+            row.storage_class,
+            row.initiator,
+            row.details,
+            row.tags,
+        )
+    )
+
+
+def _upload(row: Sequence[Any]) -> Upload:
+    (id_, upload_id, bucket, key, initiated_ms, algorithm, kind, storage_class, initiator, details, tags) = row
     return Upload(
-        row.id,
-        row.upload_id,
-        row.bucket,
-        row.key.decode(),
-        row.initiated_ms,
-        row.algorithm,
-        row.checksum_type,
-        row.storage_class,
-        row.initiator,
-        json.loads(row.details),
-        json.loads(row.tags) if row.tags else {},
+        id_,
+        upload_id,
+        bucket,
+        key.decode(),
+        initiated_ms,
+        algorithm,
+        kind,
+        storage_class,
+        initiator,
+        json.loads(details),
+        json.loads(tags) if tags else {},
     )
 
 
@@ -49,29 +90,28 @@ def create(connection: Connection, upload: Upload) -> None:
 
 
 def get(connection: Connection, bucket: str, key: str, upload_id: str) -> Upload | None:
-    row = connection.execute(select(uploads).where(uploads.c.upload_id == upload_id)).first()
-    if row is None or row.bucket != bucket or row.key != key.encode():
-        return None
-    return from_row(row)
+    row = _GET.first(connection, {"upload_id": upload_id})
+    found = None if row is None else _upload(row)
+    return found if found is not None and (found.bucket, found.key) == (bucket, key) else None
 
 
 def put_part(connection: Connection, upload_row_id: int, part: Part, pieces: Sequence[Extent]) -> list[str] | None:
     """Store a part in the place of one of the same number; None where the upload has gone, else dropped blobs."""
-    if connection.execute(select(uploads.c.id).where(uploads.c.id == upload_row_id)).first() is None:
+    if _EXISTS.first(connection, {"upload": upload_row_id}) is None:
         return None
-    dropped = extent_store.drop(connection, upload_row_id, part.number)
-    connection.execute(delete(parts).where(parts.c.owner == upload_row_id, parts.c.number == part.number))
-    connection.execute(
-        insert(parts),
-        {
-            "owner": upload_row_id,
-            "number": part.number,
-            "size": part.size,
-            "etag": part.etag,
-            "checksum": part.checksum,
-            "modified_ms": part.modified_ms,
-        },
-    )
+    dropped: list[str] = []
+    if _HAS_PART.first(connection, {"upload": upload_row_id, "part": part.number}) is not None:
+        dropped = extent_store.drop(connection, upload_row_id, part.number)
+        connection.execute(delete(parts).where(parts.c.owner == upload_row_id, parts.c.number == part.number))
+    values = {
+        "owner": upload_row_id,
+        "number": part.number,
+        "size": part.size,
+        "etag": part.etag,
+        "checksum": part.checksum,
+        "modified_ms": part.modified_ms,
+    }
+    _INSERT_PART.run(connection, values).close()
     extent_store.add(connection, upload_row_id, part.number, pieces)
     return dropped
 
