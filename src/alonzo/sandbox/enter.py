@@ -200,7 +200,7 @@ def _be_first(place: Place, site: Site, orders: _socket.socket) -> None:
         os._exit(0)
     orders.close()
     order = Order(wire.unpack(message))
-    _set_limits(order)
+    _set_limits(order, rootless=place.rootless)
     try:
         os.chdir(order.cwd)
     except OSError as error:
@@ -240,11 +240,12 @@ def _arrange_descriptors(site: Site, orders: _socket.socket) -> _socket.socket:
     return _socket.socket(fileno=_ORDERS_FD)
 
 
-def _set_limits(order: Order) -> None:
+def _set_limits(order: Order, *, rootless: bool) -> None:
     """Lower what may be used. Source: execution-environment contract §7 (limits recorded on AWS)."""
     limits = {
         resource.RLIMIT_NOFILE: order.nofile,
-        resource.RLIMIT_NPROC: order.pids + 1,  # init bears the uid too
+        # As root init bears the uid too; without, it is outside the user namespace in which the kernel counts.
+        resource.RLIMIT_NPROC: order.pids + (0 if rootless else 1),
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 65536,
     }

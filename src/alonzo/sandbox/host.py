@@ -288,6 +288,7 @@ def _terminate(number: int, frame: object) -> None:
 
 def main(descriptor: int, folder: str) -> None:
     """Be the host: the control socket is `descriptor`, `folder` holds what must lie on disk."""
+    syscalls.rename_process(b"alonzo-sandbox")  # functions can read it: init inherits it and is their process 1
     # SIGTERM rather than SIGKILL, so that frozen processes are thawed and groups removed; the socket's end says it too.
     _signal.signal(_signal.SIGTERM, _terminate)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, _signal.SIGTERM)

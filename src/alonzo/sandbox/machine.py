@@ -107,8 +107,62 @@ class Machine:
 
     def enforcements(self) -> list[Line]:
         """Lines of `base.Enforcement`: name, "1" or "0", detail, mend."""
-        problems = self.groups.problems if self.groups is not None else {}
-        return [("isolation", "1", "namespaces", "")]
+        return [
+            ("isolation", "1", "own mount, pid, network, ipc, uts and cgroup namespaces; host files out of sight", ""),
+            ("privileges", "1", "no capabilities, no_new_privs, seccomp filter, rlimits", ""),
+            self._user_line(),
+            *self._group_lines(),
+            self._tmp_line(),
+            ("filesystem", "1", "everything read-only but /tmp; no /dev/shm, as on AWS", ""),
+            self._internet_line(),
+        ]
+
+    def _user_line(self) -> Line:
+        if self.rootless:
+            detail = "one uid for all environments, each in a user namespace of its own; supplementary groups are kept"
+            return ("user", "0", detail, "run as root for a uid of its own per environment")
+        return ("user", "1", "an own uid and gid for every living environment", "")
+
+    def _group_lines(self) -> list[Line]:
+        mend = "run as root, or in a delegated cgroup v2 (systemd-run --user --scope -p Delegate=yes alonzo up)"
+        if self.groups is None:
+            why = "no control group can be made here, so a watchdog looks every 20 ms"
+            return [
+                ("memory", "1", f"{why}; a function can exceed the limit for that long, RLIMIT_DATA bounds it", mend),
+                ("cpu", "1", f"{why}, and stops processes that have used their share", mend),
+                ("pids", "1", "RLIMIT_NPROC in the environment's user namespace", ""),
+                ("freeze", "1", "SIGSTOP and SIGCONT, which a function's own parent processes can see", mend),
+            ]
+        details = {
+            "memory": "hard limit of the process tree, without swap",
+            "cpu": f"1 processor per {cgroups.MIB_PER_CPU} MiB, in periods of 100 ms",
+            "pids": "processes and threads",
+            "freezer": "frozen between invocations",
+        }
+        lines: list[Line] = []
+        for controller, detail in details.items():
+            problem = self.groups.problems.get(controller, "")
+            name = "freeze" if controller == "freezer" else controller
+            where = f"{detail} (cgroup v{self.group_version})"
+            if problem and controller == "pids":
+                lines.append((name, "1", f"RLIMIT_NPROC of the environment's own uid ({problem})", ""))
+            else:
+                lines.append((name, "0" if problem else "1", problem or where, mend if problem else ""))
+        return lines
+
+    def _tmp_line(self) -> Line:
+        if not self.tmp_problem:
+            return ("tmp", "1", "an ext4 of its own of the size asked for, not charged to memory", "")
+        if self.groups is None:
+            return ("tmp", "1", f"{self.tmp_problem}; its pages lie in the machine's memory, uncharged", "")
+        detail = f"{self.tmp_problem}; what lies in it counts as memory, so the memory limit is raised by its size"
+        return ("tmp", "0", detail, "install e2fsprogs and load the kernel's loop module" if not self.rootless else "")
+
+    def _internet_line(self) -> Line:
+        problem = self.stock.stocker.internet_problem
+        if not problem:
+            return ("internet", "1", self.stock.stocker.internet_detail, "")
+        return ("internet", "0", "no outbound connections: functions reach only AWS's services here", problem)
 
     def close(self) -> None:
         """The mounts would vanish with the host anyway; the folder they lie on would not."""

@@ -38,7 +38,10 @@ _TELEMETRY_FD = 62
 _STATUS = struct.Struct("=iq")  # as in `enter`, which this side does not import
 #: -I and -S: nothing of the caller's environment, user site or site-packages reaches the privileged process. What it is
 #: told comes by variables, because its command line can be read inside (it is process 1's there).
-_CODE = "from os import environ as e; import sys; sys.path.insert(0, e['PACKAGE']); import alonzo.sandbox.host as h; h.main(int(e['SOCKET']), e['FOLDER'])"
+_CODE = (
+    "from os import environ as e; import sys; sys.path.insert(0, e['PACKAGE']); "
+    "from alonzo.sandbox.host import main; main(int(e['SOCKET']), e['FOLDER'])"
+)
 
 
 class _Control:
@@ -71,6 +74,8 @@ class NamespaceEnvironment:
         self.init_pid = int(fields[0])
         has_freeze, has_quota = (flag == b"1" for flag in fields[3].split())
         self.runtime_api, self.aws = (socket.socket(fileno=each) for each in descriptors[:2])
+        for listener in (self.runtime_api, self.aws):
+            listener.setblocking(False)
         self.output, self.telemetry, self._error, self._status = descriptors[2:6]
         controls = descriptors[6:]
         freeze = controls.pop(0) if has_freeze else -1
@@ -279,6 +284,10 @@ class NamespaceSandbox:
 
     # -- start and stop --------------------------------------------------------------------------------------------
 
+    def _command(self) -> list[str]:
+        """The host's argument vector. Its first word must be the interpreter's path, from which it finds its library."""
+        return [sys.executable, "-I", "-S", "-c", _CODE]
+
     async def start(self) -> None:
         """Start the host and wait until it has set up the machine."""
         if not sys.platform.startswith("linux"):
@@ -294,8 +303,7 @@ class NamespaceSandbox:
         told = {"PACKAGE": str(Path(__file__).parents[2]), "SOCKET": str(theirs.fileno()), "FOLDER": str(self._folder)}
         try:
             self._process = subprocess.Popen(
-                ["alonzo-sandbox", "-I", "-S", "-c", _CODE],
-                executable=sys.executable,
+                self._command(),
                 env={"LC_ALL": "C.UTF-8", **told},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
@@ -331,10 +339,11 @@ class NamespaceSandbox:
             with contextlib.suppress(SandboxError, TimeoutError):
                 await environment.release()
         process, self._process = self._process, None
-        if self._channel is not None and process is not None:
+        if self._channel is not None:
             with contextlib.suppress(SandboxError):
                 self.send(wire.STOP, "")
             self._hang_up()
+        if process is not None:
             try:
                 await asyncio.to_thread(process.wait, _END_TIMEOUT_S)
             except subprocess.TimeoutExpired:

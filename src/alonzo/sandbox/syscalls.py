@@ -182,3 +182,14 @@ def attach_mount(descriptor: int, target: str) -> None:
     """Mount what `detached_mount` or `clone_tree` made at `target`, in the caller's mount namespace."""
     result = _syscall(_MOVE_MOUNT, descriptor, b"", _AT_FDCWD, _path(target), _MOVE_MOUNT_F_EMPTY_PATH)
     _check(result, "move_mount", target)
+
+
+def rename_process(name: bytes) -> None:
+    """Write `name` over the command line that /proc shows of this process and of those it forks."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, counted from the third field
+    if 0 < start < end:
+        ctypes.memmove(start, name[: end - start - 1].ljust(end - start, b"\0"), end - start)
+    buffer = ctypes.create_string_buffer(name[:15])
+    prctl(PR_SET_NAME, ctypes.addressof(buffer))

@@ -1,0 +1,249 @@
+"""Nothing is left behind: after release, after stop, after kill -9 of the server or of the host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alonzo.sandbox import cgroups
+from alonzo.sandbox.base import SandboxError
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+
+
+def _groups(pid: int) -> list[str]:
+    """The control groups of the host `pid`, in every hierarchy."""
+    found = []
+    for hierarchy in cgroups.mounted(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()):
+        with contextlib.suppress(OSError):
+            found += [str(path) for path in Path(hierarchy.folder).glob(f"{cgroups.PREFIX}{pid}-*")]
+    return found
+
+
+def _children(groups: list[str]) -> int:
+    return sum(1 for group in groups for entry in os.scandir(group) if entry.is_dir())
+
+
+def _loops(folder: Path) -> list[str]:
+    """Loop devices whose image lies, or lay, in `folder`."""
+    found = []
+    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):
+            if str(folder) in path.read_text():
+                found.append(path.parts[3])
+    return found
+
+
+def _tree(pid: int) -> set[int]:
+    """`pid` and everything below it, by /proc."""
+    found = {pid}
+    while True:
+        more = set()
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError, IndexError):
+                if int(stat.read_text().rpartition(")")[2].split()[1]) in found:
+                    more.add(int(stat.parts[2]))
+        if more <= found:
+            return found
+        found |= more
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+async def _eventually(condition: Any, seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        await asyncio.sleep(0.02)
+
+
+async def test_release_gives_everything_back(isolated: Any) -> None:
+    """Twenty environments later there are as many descriptors, groups, processes and loop devices as before."""
+    sandbox = isolated.sandbox
+    host = sandbox._process.pid
+    for _ in range(12):  # more than lie ready
+        await isolated.run("open('/tmp/x', 'w').write('x' * 100000)")
+    await asyncio.sleep(0.5)
+
+    def count() -> tuple[int, int, int]:
+        descriptors = len(os.listdir("/proc/self/fd"))
+        return descriptors, len(os.listdir(f"/proc/{host}/fd")), len(_tree(host))
+
+    before, groups = count(), _groups(host)
+    for _ in range(20):
+        await isolated.run("open('/tmp/x', 'w').write('x' * 100000)")
+    await _eventually(lambda: count() <= before)
+    assert _children(groups) <= 9 * len(groups)
+    assert len(_loops(isolated.folder)) <= 10
+
+
+async def test_stop_leaves_nothing(isolated: Any) -> None:
+    """Stop with living, frozen and ended environments: no process, mount, control group, loop device or folder."""
+    host = isolated.sandbox._process.pid
+    living = await isolated.create("import os, time; os.fork(); time.sleep(60)")
+    frozen = await isolated.create("import time; time.sleep(60)")
+    await frozen.freeze()
+    ended = await isolated.create("")
+    await ended.wait()
+    groups, pids = _groups(host), _tree(host)
+    assert len(pids) > 6
+    await isolated.sandbox.stop()
+    assert (await living.wait()).signal == 9
+    await _eventually(lambda: all(_gone(pid) for pid in pids))
+    assert not any(Path(group).exists() for group in groups)
+    await _eventually(lambda: _loops(isolated.folder) == [])
+    assert str(isolated.folder) not in Path("/proc/self/mountinfo").read_text()
+    assert not (isolated.folder / "state" / "run").exists()
+
+
+SERVER = """
+import asyncio, sys
+sys.path.insert(0, {source!r})
+from pathlib import Path
+from alonzo.sandbox.base import Spec
+from alonzo.sandbox.namespaces import NamespaceSandbox
+
+async def main():
+    sandbox = NamespaceSandbox(Path({folder!r}))
+    await sandbox.start()
+    environments = []
+    for number in range(3):
+        spec = Spec(str(number), ("/bin/sleep", "1000"), {{}}, (), cwd="/")
+        environments.append(await sandbox.create(spec))
+    await environments[0].freeze()
+    print(sandbox._process.pid, flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_kill_9_of_the_server_ends_everything(isolated: Any) -> None:
+    """The host and every environment, frozen ones too, die with the server and take groups and loop devices along."""
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    folder = isolated.folder / "other"
+    rootless = isolated.name == "rootless"
+    if rootless:
+        folder.mkdir()
+        os.chown(folder, 65534, 65534)
+    code = textwrap.dedent(SERVER.format(source=source, folder=str(folder)))
+    interpreter = isolated.python if rootless else sys.executable
+    identity: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if rootless else {}
+    server = subprocess.Popen([interpreter, "-c", code], stdout=subprocess.PIPE, cwd="/", **identity)
+    try:
+        assert server.stdout is not None
+        host = int(await asyncio.wait_for(asyncio.to_thread(server.stdout.readline), 30))
+        pids, groups = _tree(host), _groups(host)
+        assert len(pids) >= 8
+        server.send_signal(signal.SIGKILL)
+        await _eventually(lambda: all(_gone(pid) for pid in pids))
+        await _eventually(lambda: not any(Path(group).exists() for group in groups))
+        await _eventually(lambda: _loops(folder) == [])
+    finally:
+        server.kill()
+        server.wait()
+        assert server.stdout is not None
+        server.stdout.close()
+
+
+async def test_kill_9_of_the_host_ends_the_environments(isolated: Any) -> None:
+    """The server learns it: waiters get an end, and create says what to do. The next start removes the groups."""
+    environment = await isolated.create("import time; time.sleep(60)")
+    host = isolated.sandbox._process.pid
+    pids, groups = _tree(host), _groups(host)
+    os.kill(host, signal.SIGKILL)
+    assert (await asyncio.wait_for(environment.wait(), 10)).signal == 9
+    await _eventually(lambda: all(_gone(pid) for pid in pids - {host}))
+    with pytest.raises(SandboxError, match="start"):
+        await isolated.create("")
+    await environment.release()
+    await isolated.sandbox.stop()
+    await isolated.sandbox.start()
+    assert not any(Path(group).exists() for group in groups)
+    assert (await isolated.run("print('again')")).output == "again\n"
+
+
+async def test_leftovers_of_a_dead_host_are_removed_and_others_kept(privileged: Any) -> None:
+    """A start removes groups whose host is dead, with frozen ones, and leaves those of a living one."""
+    host = privileged.sandbox._process.pid
+    mine = _groups(host)
+    assert mine
+    dead = [str(Path(group).with_name(f"{cgroups.PREFIX}4000000-1")) for group in mine]
+    for group in dead:
+        Path(group, "1").mkdir(parents=True)
+    other = type(privileged.sandbox)(privileged.folder / "second")
+    await other.start()
+    try:
+        assert not any(Path(group).exists() for group in dead)
+        assert all(Path(group).exists() for group in mine)
+        assert (await privileged.run("print('both live')")).output == "both live\n"
+    finally:
+        await other.stop()
+    assert all(Path(group).exists() for group in mine)
+
+
+async def test_a_full_disk_is_said(privileged: Any) -> None:
+    """A /tmp that the machine's disk has no room for is refused with a sentence, and leaves nothing."""
+    with pytest.raises(SandboxError, match="no room for a /tmp of"):
+        await privileged.create("", tmp_mib=10_000_000)
+    assert (await privileged.run("print('fine')")).output == "fine\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("relative", "not an absolute path"),
+        ("/var/../etc", "not an absolute path"),
+        ("/proc/x", "nothing can be mounted"),
+        ("/etc", "nothing can be mounted"),
+        ("/tmp", "nothing can be mounted"),
+        ("/", "not an absolute path"),
+    ],
+)
+async def test_bad_mount_targets(privileged: Any, target: str, message: str) -> None:
+    """Mounts that would leave the template or hide the sandbox's own files are refused."""
+    from alonzo.sandbox.base import Mount
+
+    with pytest.raises(SandboxError, match=message):
+        await privileged.create("", mounts=(Mount(privileged.task, target),))
+
+
+async def test_bad_descriptions(privileged: Any) -> None:
+    """A NUL, an oversized environment, and a missing source are refused with a sentence each."""
+    from alonzo.sandbox.base import Mount
+
+    with pytest.raises(SandboxError, match="NUL"):
+        await privileged.create("", env={"A": "a\0b"})
+    with pytest.raises(SandboxError, match="bytes, the most is"):
+        await privileged.create("", env={"A": "a" * 300_000})
+    with pytest.raises(SandboxError, match="No such file"):
+        await privileged.create("", mounts=(Mount(Path("/nowhere/at/all"), "/opt"),))
+    assert (await privileged.run("print('fine')")).output == "fine\n"
+
+
+async def test_create_is_quick(privileged: Any) -> None:
+    """From the call to the executed program it takes milliseconds (the measured promise is in benchmarks)."""
+    times = []
+    for _ in range(20):
+        begin = time.perf_counter()
+        environment = await privileged.create("", argv=("/bin/true",), cwd="/")
+        times.append(time.perf_counter() - begin)
+        await environment.wait()
+        await environment.release()
+        await asyncio.sleep(0.05)
+    assert sorted(times)[2] < 0.02
