@@ -248,3 +248,34 @@ async def test_json_log_format(world: Any) -> None:
         "maxMemoryUsedMB",
         "initDurationMs",
     }
+
+
+async def test_a_stop_during_initialisation(make: Any) -> None:
+    """A server that stops while an environment initialises answers 503 at once and leaves no process."""
+    async with make() as world:
+        fv = world.function("f", "import time\ntime.sleep(30)\n")
+        running = asyncio.create_task(world.invoke(fv))
+        await soon(lambda: world.engine.pools.starting)
+        async with asyncio.timeout(2):
+            await world.engine.stop()
+        with pytest.raises(ServiceError) as caught:
+            await running
+        assert caught.value.status == 503
+        assert not world.served and not world.sandbox._environments
+
+
+async def test_a_lie_about_the_time_does_not_lose_the_log(world: Any) -> None:
+    """A telemetry frame dated the year 9000 is stored as of now."""
+    fv = world.function(
+        "f",
+        "import os, struct\n"
+        "fd = max(int(n) for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}')\n"
+        "         and os.readlink(f'/proc/self/fd/{n}').startswith('pipe'))\n"
+        "def handler(e, c):\n"
+        "    os.write(fd, struct.pack('>IIQ', 0xa55a0003, 5, 221845392000000000) + b'later')\n",
+    )
+    await world.invoke(fv, log_tail=True)
+    await world.log()
+    events = [event for put in world.dispatcher.of("PutLogEvents") for event in put["logEvents"]]
+    (event,) = [event for event in events if event["message"] == "later"]
+    assert abs(event["timestamp"] - world.parts.clock.now() * 1000) < 60_000

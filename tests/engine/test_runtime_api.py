@@ -302,3 +302,24 @@ async def test_connections_are_bounded(served: Served) -> None:
         assert (await client.ask("GET", "/2018-06-01/ping"))[0] == 200
     assert await (await served.client()).closed()
     assert len(served.api.connections) == 64
+
+
+async def test_unfinished_requests_are_bounded(served: Served) -> None:
+    """Many connections with large unfinished bodies cannot fill the server's memory: the last ones are closed."""
+    clients = [await served.client() for _ in range(4)]
+    for client in clients:
+        client.writer.write(b"POST /x HTTP/1.1\r\nContent-Length: 6000000\r\n\r\n" + b"x" * 5_900_000)
+    closed = await asyncio.wait_for(
+        asyncio.wait([asyncio.create_task(client.closed()) for client in clients], return_when="FIRST_COMPLETED"), 5
+    )
+    assert closed[0]
+    for task in closed[1]:
+        task.cancel()
+    await asyncio.gather(*closed[1], return_exceptions=True)
+    assert served.api.held < 16_000_000
+    for client in clients:
+        client.writer.transport.abort()
+    async with asyncio.timeout(5):
+        while served.api.connections:
+            await asyncio.sleep(0.005)
+    assert served.api.held == 0

@@ -6,14 +6,13 @@ import asyncio
 import logging
 import os
 
-from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Parts
 from alonzo.engine.concurrency import Concurrency
 from alonzo.engine.credentials import Credentials
 from alonzo.engine.delivery import LANE_START_PER_CPU, Deliverer
 from alonzo.engine.environments import Surroundings
 from alonzo.engine.hosts import LocalHost, RootSource, ServeAws
-from alonzo.engine.invoker import Invoker
+from alonzo.engine.invoker import Invoker, stopping
 from alonzo.engine.log_shipper import LogShipper
 from alonzo.engine.metering import Meter
 from alonzo.engine.pools import Pools
@@ -94,8 +93,7 @@ class Engine:
         self.queue.close()
         self._deliverer.close()
         self.invoker.closing = True
-        error = ServiceError("ServiceException", "The server is stopping.", status=503, fields={"Type": "Service"})
-        self.pools.close(error)
+        self.pools.close(stopping())
         try:
             async with asyncio.timeout(_STOP_S):
                 await self._tasks.join()

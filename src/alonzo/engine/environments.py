@@ -7,6 +7,7 @@ environment what the runtime did, the environment settles the invocation and tel
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,12 +26,17 @@ from alonzo.engine.runtime_api import RuntimeApi, event_message
 from alonzo.engine.runtime_state import RuntimeState
 from alonzo.engine.tasks import Tasks
 from alonzo.sandbox.base import Environment as SandboxEnvironment
+from alonzo.sandbox.base import SandboxError
+
+log = logging.getLogger(__name__)
 
 #: The memory peak is read after an invocation of at least so many milliseconds, and otherwise every so many seconds: it
 #: only grows, reading it costs more than the rest of REPORT, and memory takes time to fill.
 _PEAK_AFTER_MS = 20.0
 _PEAK_EVERY_S = 0.1
 _TAIL_BYTES = 4_096
+#: How far the time that a runtime puts on a message may be off.
+_BELIEVED_MS = 3_600_000
 _MIB = 1 << 20
 
 
@@ -306,16 +312,25 @@ class ExecutionEnvironment:
             self._moving = self._shared.tasks.start(self._stop_still(self._sandbox))
 
     async def _stop_still(self, sandbox: SandboxEnvironment) -> None:
-        await sandbox.freeze()
+        try:
+            await sandbox.freeze()
+        except SandboxError as error:
+            # It has just ended, or cannot be frozen; either way its next use shows.
+            log.info("environment %s was not frozen: %s", sandbox.id, error)
 
     async def thaw(self) -> None:
         """Let them go on; also where the freezing is still under way."""
         assert self._sandbox is not None
         if self._moving is not None and not self._moving.done():
             await asyncio.wait((self._moving,))
-        if self.frozen:
+        if not self.frozen:
+            return
+        try:
             await self._sandbox.thaw()
             self.frozen = False
+        except SandboxError as error:
+            log.warning("environment %s cannot go on: %s", self.id, error)
+            self.discard()
 
     def abandon(self, error: Exception) -> None:
         """The server stops: the invocation under way, if any, fails with `error`."""
@@ -380,6 +395,8 @@ class ExecutionEnvironment:
                 run.tail.append(message)
 
     def _log_output(self, at_ms: int | None, message: str) -> None:
+        if at_ms is not None and abs(at_ms - self._shared.clock.now() * 1000) > _BELIEVED_MS:
+            at_ms = None  # the function wrote it, so it may say anything; the log would refuse the whole batch
         self._shared.logs.append(self.stream, at_ms, message)
         run = self._run
         if run is not None and run.tail is not None:

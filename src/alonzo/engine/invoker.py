@@ -21,6 +21,11 @@ INIT_LIMIT_S = 10.0
 _INIT_TIMEOUT = Failure("timeout", "")
 
 
+def stopping() -> ServiceError:
+    """What an invocation gets that the server's stop cuts off."""
+    return ServiceError("ServiceException", "The server is stopping.", status=503, fields={"Type": "Service"})
+
+
 class Invoker:
     """See the module."""
 
@@ -38,7 +43,7 @@ class Invoker:
         be made. What the function itself did wrong is in the result (`function_error`).
         """
         if self.closing:
-            raise ServiceError("ServiceException", "The server is stopping.", status=503, fields={"Type": "Service"})
+            raise stopping()
         run = Run(invocation, asyncio.get_running_loop().create_future(), self._concurrency.acquire(fv))
         environment = self._pools.take_nowait(fv)
         if environment is None:
@@ -73,7 +78,7 @@ class Invoker:
         with self._pools.room(fv) as pool:
             environment = await self._start(fv, pool.inherit())
             try:
-                failure = await _initialised(environment, INIT_LIMIT_S, _INIT_TIMEOUT)
+                failure = await _initialised(environment, self._pools.starting, INIT_LIMIT_S, _INIT_TIMEOUT)
                 init_ms = (time.perf_counter() - environment.began) * 1000
                 if failure is None:
                     run.init_ms = init_ms
@@ -105,7 +110,7 @@ class Invoker:
         environment = await self._start(fv, failed)
         limit_s = float(fv.timeout_s)
         try:
-            failure = await _initialised(environment, limit_s, timeout_failure(limit_s))
+            failure = await _initialised(environment, self._pools.starting, limit_s, timeout_failure(limit_s))
         except BaseException:
             environment.discard(keep_tmp=False)
             self._shared.tasks.start(environment.release())
@@ -117,15 +122,24 @@ class Invoker:
 
     async def _start(self, fv: FunctionVersion, heir_of: ExecutionEnvironment | None) -> ExecutionEnvironment:
         if heir_of is None:
-            return await self._host.start(fv)
-        await heir_of.ended
-        try:
-            return await self._host.start(fv, heir_of)
-        finally:
-            self._shared.tasks.start(heir_of.release())
+            environment = await self._host.start(fv)
+        else:
+            await asyncio.shield(heir_of.ended)
+            try:
+                environment = await self._host.start(fv, heir_of)
+            finally:
+                self._shared.tasks.start(heir_of.release())
+        if self.closing:
+            environment.discard(keep_tmp=False)
+            self._shared.tasks.start(environment.release())
+            raise stopping()
+        self._pools.starting.add(environment)
+        return environment
 
 
-async def _initialised(environment: ExecutionEnvironment, limit_s: float, late: Failure) -> Failure | None:
+async def _initialised(
+    environment: ExecutionEnvironment, starting: set[ExecutionEnvironment], limit_s: float, late: Failure
+) -> Failure | None:
     """None once the runtime is ready; otherwise why it is not. `limit_s` counts from the environment's start."""
     left_s = limit_s - (time.perf_counter() - environment.began)
     try:
@@ -133,9 +147,11 @@ async def _initialised(environment: ExecutionEnvironment, limit_s: float, late: 
             return await asyncio.shield(environment.initialised)
     except TimeoutError:
         return late
+    finally:
+        starting.discard(environment)
 
 
 def _as_service_error(error: BaseException) -> BaseException:
     if isinstance(error, asyncio.CancelledError):
-        return ServiceError("ServiceException", "The server is stopping.", status=503, fields={"Type": "Service"})
+        return stopping()
     return error

@@ -28,6 +28,7 @@ _EVENT_OVERHEAD = 26
 #: After a denial, a role's group is not asked again for this time, in seconds: permissions may be given meanwhile.
 _DENIED_S = 5.0
 _CALL_DEADLINE_S = 30.0
+_AT_ONCE = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +61,7 @@ class LogShipper:
         self._dirty: dict[LogStream, None] = {}
         self._bytes = 0
         self._wake = asyncio.Event()
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
 
     def append(self, stream: LogStream, at_ms: int | None, message: str) -> None:
         """Add one event (`at_ms` None: now). Over the bounds it is dropped and counted."""
@@ -90,15 +92,25 @@ class LogShipper:
     async def flush(self) -> None:
         """Store everything that has been appended."""
         dirty, self._dirty = self._dirty, {}
-        for stream in dirty:
-            if stream.shipping:
-                self._dirty[stream] = None
-                continue
-            stream.shipping = True
-            try:
+        if len(dirty) == 1:
+            await self._ship_alone(next(iter(dirty)))
+        elif dirty:
+            # Together, because the log's own store commits together what comes at the same time.
+            async with asyncio.TaskGroup() as group:
+                for stream in dirty:
+                    group.create_task(self._ship_alone(stream))
+
+    async def _ship_alone(self, stream: LogStream) -> None:
+        """A stream's events are stored in order: never two calls at a time."""
+        if stream.shipping:
+            self._dirty[stream] = None
+            return
+        stream.shipping = True
+        try:
+            async with self._at_once:
                 await self._ship(stream)
-            finally:
-                stream.shipping = False
+        finally:
+            stream.shipping = False
 
     async def drain(self) -> None:
         """Store until nothing is left: for a clean stop."""

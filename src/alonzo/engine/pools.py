@@ -154,6 +154,8 @@ class Pools:
         self.clock = clock
         self.tasks = tasks
         self.count = 0
+        #: Environments that are being initialised.
+        self.starting: set[ExecutionEnvironment] = set()
         self._max = max_environments
         self._idle_timeout_s = idle_timeout_s
         self._freeze_after_s = freeze_after_ms / 1000
@@ -290,6 +292,8 @@ class Pools:
         if self._freezer is not None:
             self._freezer.cancel()
             self._freezer = None
+        for environment in tuple(self.starting):
+            environment.discard(keep_tmp=False)
         for pool in tuple(self._live):
             pool.retire()
             for environment in tuple(pool.all):

@@ -7,6 +7,7 @@ the times at which to look again. New rows are found by their sequence number, r
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -17,6 +18,8 @@ from sqlalchemy import Connection
 from alonzo.core.clock import Clock
 from alonzo.engine.jobs import AsyncEvent, Delivery, Job, JobInfo, JobStore, Settlement
 from alonzo.storage import Database
+
+log = logging.getLogger(__name__)
 
 __all__ = ["AsyncEvent", "Delivery", "Lane", "Queue"]
 
@@ -187,13 +190,17 @@ class Queue:
     def _look(self) -> None:
         """Load what is due: retries first, then new jobs."""
         self._scheduled = False
-        if not self._open:
+        if not self._open or self._loop is None:
             return
         self._starved = False
         now = self._clock.now()
-        if self._next_due <= now:
-            self._look_due(now)
-        self._look_new()
+        try:
+            if self._next_due <= now:
+                self._look_due(now)
+            self._look_new()
+        except Exception:
+            log.exception("the queue cannot be read; it is tried again")
+            self._loop.call_later(1.0, self.wake)
         self.pump()
 
     def _look_new(self) -> None:
@@ -338,6 +345,7 @@ class Queue:
             try:
                 await self.flush()
             except Exception:
+                log.exception("outcomes cannot be written; they are tried again")
                 # A full disk, most likely. Nothing is lost: the rows stay, and so do the outcomes, until it works.
                 await self._clock.sleep(1.0)
                 self._to_settle.set()

@@ -21,6 +21,8 @@ _MAX_CONNECTIONS = 64
 _MAX_URL = 8_192
 #: AWS's clients send an X-Ray cause of up to 1 MB in a header.
 _MAX_HEADERS = 1_500_000
+#: Bytes of unfinished requests held for one environment: a response being sent, and one sent again.
+_MAX_HELD = 2 * MAX_RESPONSE + 2 * _MAX_HEADERS
 _PREFIX = b"/2018-06-01/runtime/"
 _INVOCATION = b"/2018-06-01/runtime/invocation/"
 
@@ -94,7 +96,7 @@ class _Connection(asyncio.Protocol):
         "_expects",
         "_header_size",
         "_headers",
-        "_mode",
+        "_held",
         "_parser",
         "_server",
         "_size",
@@ -111,6 +113,7 @@ class _Connection(asyncio.Protocol):
         self._waiting = False
         self._answered = False
         self._expects = False
+        self._held = 0
         self._parser: Any = None
 
     # -- the transport's side -----------------------------------------------------------------------------------------
@@ -124,6 +127,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
+        self._let_go()
         if self._waiting:
             self._state.forget(self.deliver)
         self._parser = None
@@ -157,6 +161,7 @@ class _Connection(asyncio.Protocol):
         if self._waiting or self._answered:
             self._transport.abort()  # pipelined: no runtime client does that
             raise httptools.HttpParserError("pipelined request")
+        self._let_go()
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._header_size = 0
@@ -169,7 +174,9 @@ class _Connection(asyncio.Protocol):
             self._refuse(_HEADERS_TOO_LARGE)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_size += len(name) + len(value) + 4
+        size = len(name) + len(value) + 4
+        self._header_size += size
+        self._hold(size)
         if self._header_size > _MAX_HEADERS or len(self._headers) >= 128:
             self._refuse(_HEADERS_TOO_LARGE)
         self._headers.append((name, value))
@@ -185,9 +192,11 @@ class _Connection(asyncio.Protocol):
         # What is over the limit is read and forgotten: closing early would lose the 413 that the client should see.
         self._size += len(body)
         if self._size <= MAX_RESPONSE:
+            self._hold(len(body))
             self._body.append(body)
         elif self._body:
             self._body = []
+            self._let_go()
 
     def on_message_complete(self) -> None:
         method = self._parser.get_method()
@@ -211,6 +220,18 @@ class _Connection(asyncio.Protocol):
                 return
         self._answer(_NOT_FOUND)
 
+    def _hold(self, size: int) -> None:
+        """Count what is kept of an unfinished request; too much on all connections together ends this one."""
+        self._held += size
+        self._server.held += size
+        if self._server.held > _MAX_HELD:
+            self._transport.abort()
+            raise httptools.HttpParserError("too much at once")
+
+    def _let_go(self) -> None:
+        self._server.held -= self._held
+        self._held = 0
+
     def _refuse(self, message: bytes) -> None:
         self._transport.write(message)
         self._transport.close()
@@ -226,6 +247,7 @@ class _Connection(asyncio.Protocol):
     def _take_body(self) -> bytes:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
+        self._let_go()
         return body
 
     def _answer(self, message: bytes) -> None:
@@ -330,6 +352,8 @@ class RuntimeApi:
     def __init__(self, state: RuntimeState) -> None:
         self.state = state
         self.connections: set[_Connection] = set()
+        #: Bytes of unfinished requests.
+        self.held = 0
         self._server: asyncio.AbstractServer | None = None
 
     async def serve(self, listener: socket.socket) -> None:
