@@ -151,6 +151,18 @@ async def test_the_anonymous_reach_what_is_public(world) -> None:
         await world.iam.authorizer.authorize(nobody, Access("s3:GetObject", OBJECT), denied_code="AccessDenied")
 
 
+@pytest.mark.parametrize("broken", ["{", '{"Statement": [{"Effect": "Allow", "Condition": {"Odd": {"a": "b"}}}]}'])
+async def test_a_resource_policy_that_cannot_be_read_closes_the_resource(world, broken) -> None:
+    """A broken document lets nobody in but the owner's root, who can mend it."""
+    ann = await world.user("ann")
+    await world.call("PutUserPolicy", UserName="ann", PolicyName="p", PolicyDocument=allow())
+    assert await world.allowed(ann, "s3:GetObject", OBJECT)
+    assert not await world.allowed(ann, "s3:GetObject", OBJECT, resource_policy=broken)
+    assert await world.allowed(world.root, "s3:PutBucketPolicy", OBJECT, resource_policy=broken)
+    stranger = replace(world.root, principal=Principal.root("111111111111"))
+    assert not await world.allowed(stranger, "s3:GetObject", OBJECT, resource_policy=broken)
+
+
 async def test_a_deleted_user_may_nothing(world) -> None:
     """After its user is gone, a principal that is still in use has no permissions, nor has a namesake's."""
     ann = await world.user("ann")

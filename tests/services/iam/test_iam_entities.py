@@ -235,6 +235,25 @@ async def test_malformed_documents_are_refused_everywhere(world) -> None:
     assert (await world.call("ListRolePolicies", RoleName="r"))["PolicyNames"] == []
 
 
+async def test_trusted_users_and_roles_must_exist(world) -> None:
+    """A trust policy that names a user of the account that is not there is refused, at making and at updating."""
+
+    def trusting(arn: str) -> str:
+        statement = {"Effect": "Allow", "Principal": {"AWS": arn}, "Action": "sts:AssumeRole"}
+        return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+    ann = BASE + "user/ann"
+    refused = ("MalformedPolicyDocument", f'Invalid principal in policy: "AWS":"{ann}"')
+    assert await world.refused("CreateRole", RoleName="r", AssumeRolePolicyDocument=trusting(ann)) == refused
+    await world.role("r")
+    assert await world.refused("UpdateAssumeRolePolicy", RoleName="r", PolicyDocument=trusting(ann)) == refused
+    await world.user("ann")
+    await world.call("UpdateAssumeRolePolicy", RoleName="r", PolicyDocument=trusting(ann))
+    await world.call("UpdateAssumeRolePolicy", RoleName="r", PolicyDocument=trusting(BASE + "role/r"))
+    elsewhere = "arn:aws:iam::111111111111:user/unknown"
+    await world.call("UpdateAssumeRolePolicy", RoleName="r", PolicyDocument=trusting(elsewhere))
+
+
 async def test_tags(world) -> None:
     """Tags are merged by key without case, removed, limited to fifty, and never doubled."""
     await world.role("r", Tags=[{"Key": "A", "Value": "1"}])

@@ -10,7 +10,7 @@ from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
 from alonzo.services.iam import errors, store, views
 from alonzo.services.iam.models import PREFIX, QUOTA, QUOTA_NAME, Entity, Kind, Tags
-from alonzo.services.iam.state import State, after, entity, merged, paged, size, tags_of, without
+from alonzo.services.iam.state import State, after, check_trusted, entity, merged, paged, size, tags_of, without
 
 LIST_MEMBER = {"user": "Users", "role": "Roles", "group": "Groups"}
 
@@ -35,6 +35,8 @@ async def create(state: State, made: Entity) -> Entity:
         if store.count(c, made.account_id, made.kind) >= QUOTA[made.kind]:
             raise errors.quota(QUOTA_NAME[made.kind], QUOTA[made.kind])
         check_boundary(state, c, made.boundary)
+        if made.trust:
+            check_trusted(c, made.account_id, made.trust)
         store.put(c, made)
 
     await state.write(write)
@@ -62,6 +64,9 @@ async def change(state: State, ctx: Context, kind: Kind, name: str, **values: ob
         boundary = values.get("boundary")
         if isinstance(boundary, str):
             check_boundary(state, c, boundary)
+        trust = values.get("trust")
+        if isinstance(trust, str):
+            check_trusted(c, ctx.account_id, trust)
         store.put(c, replace(old, **values))  # type: ignore[arg-type]
 
     await state.write(write)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from alonzo.core.policy import MalformedPolicy, check_identity, check_trust
+from alonzo.core.arn import PARTITION
+from alonzo.core.policy import MalformedPolicy, check_identity, check_trust, compile_policy
 from alonzo.dispatch import Params, Parts, Result
 from alonzo.services.iam import errors, store
 from alonzo.services.iam.authorizer import IamAuthorizer
@@ -108,6 +109,18 @@ def check_trust_document(document: str) -> None:
         check_trust(document)
     except MalformedPolicy as error:
         raise errors.malformed(error) from None
+
+
+def check_trusted(c: Connection, account_id: str, document: str) -> None:
+    """Users and roles of this account that a trust policy names must exist, as on AWS. Raises MalformedPolicyDocument."""
+    for statement in compile_policy(document).statements:
+        for value in sorted((statement.principals or {}).get("AWS", ())):
+            kind, _, path = value.removeprefix(f"arn:{PARTITION}:iam::{account_id}:").partition("/")
+            if kind not in ("user", "role"):
+                continue
+            found = store.find(c, account_id, "user" if kind == "user" else "role", path.rpartition("/")[2])
+            if found is None or found.arn != value:
+                raise errors.malformed(MalformedPolicy(f'Invalid principal in policy: "AWS":"{value}"'))
 
 
 # -- paging -----------------------------------------------------------------------------------------------------------
