@@ -170,3 +170,26 @@ def test_other_services_have_their_own_codes(service, operation, params, code, t
 def test_valid_parameters_pass(service, operation, params):
     """What satisfies the model passes, and S3 is left to check for itself."""
     validate(load_model(service), operation, params)
+
+
+@pytest.mark.parametrize(
+    ("operation", "params", "code"),
+    [
+        ("DeleteObjects", {"Delete": {}}, "MalformedXML"),
+        ("DeleteObjects", {"Delete": {"Objects": [{"Key": "a"}, {"VersionId": "b"}]}}, "MalformedXML"),
+        ("DeleteObjects", {}, "MissingRequestBodyError"),
+        ("PutObjectTagging", {"Tagging": {"TagSet": [{"Key": "k"}]}}, "MalformedXML"),
+        ("PutBucketNotificationConfiguration",
+         {"NotificationConfiguration": {"LambdaFunctionConfigurations": [{"Events": ["s3:ObjectCreated:*"]}]}},
+         "MalformedXML"),
+    ],
+)  # fmt: skip
+def test_s3_bodies_lack_nothing(operation, params, code):
+    """A body of S3 that lacks what its schema wants is MalformedXML at any depth, and no body has its own error."""
+    assert refusal("s3", operation, {"Bucket": "b", "Key": "k", **params}).code == code
+
+
+def test_s3_bodies_that_lack_nothing_pass():
+    """A complete body passes."""
+    validate(load_model("s3"), "DeleteObjects", {"Bucket": "b", "Delete": {"Objects": [{"Key": "a"}]}})
+    validate(load_model("s3"), "CreateBucket", {"Bucket": "b"})

@@ -5,6 +5,9 @@ from __future__ import annotations
 from alonzo.core.errors import ServiceError
 from alonzo.protocol.model import ServiceModel
 
+#: S3's one sentence for every fault of a body.
+MALFORMED_XML = "The XML you provided was not well-formed or did not validate against our published schema"
+
 
 class ParseError(ServiceError):
     """A request that is no call of an operation. `protocol` says how the answer must be written."""
@@ -40,10 +43,7 @@ def malformed(model: ServiceModel, protocol: str, problem: Malformed, *, in_body
     """The body, a header or the query string is not what the model says."""
     if model.name == "s3":
         if in_body:
-            return ParseError(
-                "MalformedXML",
-                "The XML you provided was not well-formed or did not validate against our published schema",
-            )
+            return ParseError("MalformedXML", MALFORMED_XML)
         if isinstance(problem, BadNumber):
             return ParseError(
                 "InvalidArgument",

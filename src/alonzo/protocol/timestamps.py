@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -37,6 +36,9 @@ def from_text(text: str) -> datetime:
             # Python 3.11 takes at most six fractional digits.
             moment = datetime.fromisoformat(_FRACTION.sub(lambda found: "." + found.group(1)[:6].ljust(6, "0"), text))
         else:
+            # Imported here, for it brings a good part of the email package, and start-up counts.
+            from email.utils import parsedate_to_datetime
+
             moment = parsedate_to_datetime(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (OverflowError, TypeError, IndexError) as error:

@@ -13,6 +13,7 @@ from alonzo.core.errors import ServiceError
 from alonzo.protocol.java_regex import pattern_test
 from alonzo.protocol.java_text import enum_set, hash_order, java_name, java_text
 from alonzo.protocol.model import ServiceModel, Shape
+from alonzo.protocol.validate_s3 import body_check
 
 #: Appends to the problems: the value, the path of what holds it (with its dot, empty at the top), the problems.
 Check = Callable[[Any, str, list[str]], None]
@@ -25,8 +26,6 @@ _CODES = {
     "events": "ValidationException",
     "sqs": "MissingRequiredParameterException",
 }
-#: S3 answers each mistake with an error of its own, so its handlers check.
-_OWN_CHECKS = frozenset({"s3"})
 #: SQS knows only that something is missing; its handlers check values.
 _ONLY_REQUIRED = frozenset({"sqs"})
 #: Values remembered for each shape in each operation.
@@ -76,8 +75,10 @@ def _nothing(_value: Any, _path: str, _problems: list[str]) -> None:
 
 def _compile_operation(model: ServiceModel, operation: str) -> Check:
     shape = model.operation(operation).input
-    if shape is None or model.name in _OWN_CHECKS:
+    if shape is None:
         return _nothing
+    if model.name == "s3":
+        return body_check(shape) or _nothing
     if model.name in _ONLY_REQUIRED:
         return _only_required(shape)
     memo: dict[Any, Check | None] = {}
