@@ -148,8 +148,12 @@ class Status:
 
 
 CREATING = "The function is being created."
-#: The reason code of a version whose runtime is not there: it is tried again, since a runtime can be installed.
+#: Reason codes of versions that could not be prepared. The first two are tried again: a runtime can be installed, a disk
+#: emptied. A broken package stays broken.
 NO_RUNTIME = "InvalidRuntime"
+NO_ROOM = "InternalError"
+BAD_CODE = "InvalidConfiguration"
+WORTH_ANOTHER_TRY = (NO_RUNTIME, NO_ROOM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from alonzo.core.errors import ServiceError
 from alonzo.engine.function import FunctionVersion
 from alonzo.runtimes import CodeError, RuntimeUnavailable
 from alonzo.services.lambda_ import configuration
-from alonzo.services.lambda_.models import LATEST, NO_RUNTIME, Status, Version
+from alonzo.services.lambda_.models import BAD_CODE, LATEST, NO_ROOM, NO_RUNTIME, Status, Version
 from alonzo.services.lambda_.names import FunctionRef
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import code as code_store
@@ -115,10 +115,10 @@ class Preparation:
         except RuntimeUnavailable as error:
             failure = Status("Failed", str(error), NO_RUNTIME)
         except (CodeError, ServiceError) as error:
-            failure = Status("Failed", error.message, "InvalidConfiguration")
+            failure = Status("Failed", error.message, BAD_CODE)
         except Exception as error:
             log.exception("cannot prepare function=%s version=%s", key[2], version.version)
-            failure = Status("Failed", f"Preparing the function failed: {error}", "InternalError")
+            failure = Status("Failed", f"Preparing the function failed: {error}", NO_ROOM)
         return failure, ""
 
     async def _settle(self, key: functions.Key, prepared: Version, failure: Status | None, runtime: str) -> None:

@@ -15,7 +15,7 @@ from alonzo.core.ids import Ids
 from alonzo.dispatch import Access
 from alonzo.engine.function import CodeRef, FunctionVersion
 from alonzo.services.lambda_.errors import function_not_found
-from alonzo.services.lambda_.models import LATEST, NO_RUNTIME, Body, Code, Function, Version
+from alonzo.services.lambda_.models import LATEST, WORTH_ANOTHER_TRY, Body, Code, Function, Version
 from alonzo.services.lambda_.names import FunctionRef, function_ref, is_alias
 from alonzo.services.lambda_.store import attachments, functions
 from alonzo.services.lambda_.store import code as code_store
@@ -121,7 +121,7 @@ def load(connection: Connection, ref: FunctionRef) -> Target | None:
         engine_version(connection, function, version, version.running),
         tuple(routes),
         obstacle(version),
-        version.state.code == NO_RUNTIME,
+        version.state.code in WORTH_ANOTHER_TRY,
         (invoke_access(connection, ref),),
     )
 

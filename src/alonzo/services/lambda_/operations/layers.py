@@ -123,7 +123,7 @@ async def list_layer_versions(state: State, ctx: Context, params: Params) -> Res
     key = (ref.account_id, ref.region, ref.name)
     limit = min(params.get("MaxItems", _PAGE), _PAGE)
     (before,) = paging.decode(params.get("Marker"), (0,))
-    found = await state.read(lambda connection: layers.list_versions(connection, key))
+    found = await state.parts.db.scan(lambda connection: layers.list_versions(connection, key))
     fitting = [layer for layer in found if _fits(layer, params) and (not before or layer.version < before)]
     items, token = paging.page(fitting[: limit + 1], limit, lambda layer: (layer.version,))
     return {"LayerVersions": [_show(layer) for layer in items], **({"NextMarker": token} if token else {})}
@@ -132,7 +132,7 @@ async def list_layer_versions(state: State, ctx: Context, params: Params) -> Res
 async def list_layers(state: State, ctx: Context, params: Params) -> Result:
     limit = min(params.get("MaxItems", _PAGE), _PAGE)
     (after,) = paging.decode(params.get("Marker"), ("",))
-    found = await state.read(lambda connection: layers.list_account(connection, ctx.account_id, ctx.region))
+    found = await state.parts.db.scan(lambda connection: layers.list_account(connection, ctx.account_id, ctx.region))
     newest: dict[str, LayerVersion] = {}
     for layer in found:
         if layer.name > after and _fits(layer, params):

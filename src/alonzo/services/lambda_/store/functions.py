@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 
-from alonzo.services.lambda_.models import LATEST, NO_RUNTIME, Body, Code, Function, Layer, Status, Version
+from alonzo.services.lambda_.models import LATEST, WORTH_ANOTHER_TRY, Body, Code, Function, Layer, Status, Version
 from alonzo.services.lambda_.store import code as code_store
 from alonzo.services.lambda_.store.code import Freed
 from alonzo.services.lambda_.store.tables import aliases, event_configs, functions, policies, versions
@@ -141,13 +141,13 @@ def reserved_total(connection: Connection, account_id: str, region: str, *, but:
 
 
 def unfinished(connection: Connection) -> list[Version]:
-    """Versions whose preparation a crash interrupted, or that only lacked a runtime."""
+    """Versions whose preparation a crash interrupted, or that only lacked a runtime or room."""
     rows = connection.execute(
         select(versions).where(
             or_(
                 versions.c.state == "Pending",
                 versions.c.update_status == "InProgress",
-                versions.c.state_code == NO_RUNTIME,
+                versions.c.state_code.in_(WORTH_ANOTHER_TRY),
             )
         )
     )
