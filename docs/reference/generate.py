@@ -59,22 +59,23 @@ def _row(name: str, kind: object, default: object, about: object) -> str:
 def commands_page() -> str:
     """The page of commands."""
     parts = ["# Commands", "", _EXIT_CODES, ""]
-    for path, command in _commands():
-        context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
-        parts += [f"## {path}", "", "```text", command.get_help(context).rstrip(), "```", ""]
+    for context in _contexts():
+        help_text = context.command.get_help(context).rstrip()
+        parts += [f"## {context.command_path}", "", "```text", help_text, "```", ""]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _commands() -> Iterator[tuple[str, click.Command]]:
-    context = click.Context(main, info_name="alonzo")
-    yield "alonzo", main
+def _contexts() -> Iterator[click.Context]:
+    root = click.Context(main, info_name="alonzo", terminal_width=100, max_content_width=100, **main.context_settings)
+    yield root
     for name in COMMANDS:
-        command = main.get_command(context, name)
+        command = main.get_command(root, name)
         assert command is not None
-        yield f"alonzo {name}", command
+        context = click.Context(command, info_name=name, parent=root)
+        yield context
         if isinstance(command, click.Group):
             for inner, one in command.commands.items():
-                yield f"alonzo {name} {inner}", one
+                yield click.Context(one, info_name=inner, parent=context)
 
 
 def pages() -> dict[Path, str]:

@@ -151,6 +151,13 @@ def test_env_points_at_the_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     ]
 
 
+def test_env_takes_the_port_of_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--port` names the server, ALONZO_ENDPOINT does otherwise."""
+    monkeypatch.setenv("ALONZO_ENDPOINT", "http://127.0.0.1:4999")
+    assert "AWS_ENDPOINT_URL=http://127.0.0.1:4999\n" in run("env").output
+    assert "AWS_ENDPOINT_URL=http://127.0.0.1:4777\n" in run("env", "--port", "4777").output
+
+
 @pytest.mark.parametrize(
     ("shell", "expected"),
     [

@@ -11,27 +11,33 @@ from pathlib import Path
 import click
 
 from alonzo.cli.settings import config_option, read_settings
+from alonzo.config import Settings
 
 _SHELLS = ("sh", "fish", "powershell", "json")
 
 
 @click.command()
 @click.option("--shell", type=click.Choice(_SHELLS), default="sh", help="For which shell (sh: bash and zsh too).")
+@click.option("--host", help="The address the server listens on, as given to `alonzo up`.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port it listens on.")
 @click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="The server's data folder.")
 @config_option
-def env(shell: str, data_dir: Path | None, config: Path | None) -> None:
+def env(shell: str, host: str | None, port: int | None, data_dir: Path | None, config: Path | None) -> None:
     """Print the variables that point any AWS tool at the server.
 
     Use it as: eval "$(alonzo env)"
     """
-    click.echo(_WRITERS[shell](_variables(data_dir, config)))
+    click.echo(
+        _WRITERS[shell](_variables(read_settings(config, host=host, port=port, data_dir=data_dir), bool(host or port)))
+    )
 
 
-def _variables(data_dir: Path | None, config: Path | None) -> dict[str, str]:
-    settings = read_settings(config, data_dir=data_dir)
+def _variables(settings: Settings, *, named: bool) -> dict[str, str]:
+    """`named`: host or port were given, so ALONZO_ENDPOINT does not count."""
     from alonzo.cli.client import admin_key, is_loopback
 
-    url = os.environ.get("ALONZO_ENDPOINT") or _endpoint(settings.host, settings.port)
+    asked = "" if named else os.environ.get("ALONZO_ENDPOINT")
+    url = asked or _endpoint(settings.host, settings.port)
     # A server that listens beyond loopback accepts no customary pair, from wherever it is asked.
     open_pair = is_loopback(url) and settings.loopback_only
     key_id, secret = ("test", "test") if open_pair else admin_key(settings.data_dir)

@@ -175,12 +175,13 @@ def _search(connection: Connection, search: _Search) -> tuple[list[dict[str, Any
     stream_names: dict[int, str] = {}
     size = scanned = 0
     deadline = time.monotonic() + SCAN_S  # real time: it bounds work, whatever the service's clock says
+    # Events are tuples that begin with time and sequence: they compare with a position's two halves as they are.
+    start, end = divmod(search.start, 1 << 64), divmod(search.end, 1 << 64)
     for event in events:
-        place = event.position
-        if not search.start <= place < search.end:
+        if not start <= event < end:
             continue
         if len(page) >= search.limit or size > MAX_PAGE_BYTES or scanned > SCAN_BYTES or time.monotonic() > deadline:
-            return page, place if search.forward else place + 1
+            return page, event.position if search.forward else event.position + 1
         length = EVENT_OVERHEAD_BYTES + len(event.message)
         scanned += length
         if not search.matches(event.message):
@@ -198,7 +199,7 @@ def _search(connection: Connection, search: _Search) -> tuple[list[dict[str, Any
                 "timestamp": event.timestamp_ms,
                 "message": event.message,
                 "ingestionTime": event.ingested_ms,
-                "eventId": digits(place),
+                "eventId": digits(event.position),
             }
         )
     return page, None
