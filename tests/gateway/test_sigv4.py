@@ -222,6 +222,20 @@ async def test_malformed_links_are_explained(change, message) -> None:
     assert message in error.message
 
 
+async def test_a_hash_sent_along_with_a_link_is_checked() -> None:
+    """A link's signature does not cover the body; a hash that the uploader adds does."""
+    request = presigned("PUT")
+    digest = hashlib.sha256(b"data").hexdigest()
+    headers = with_header(request, "x-amz-content-sha256", digest)
+    for data, good in ((b"data", True), (b"atad", False)):
+        verified = await s3(changed(request, headers=headers, body=BytesStream(data)))
+        if good:
+            assert await verified.body.read(10) == data
+            continue
+        with pytest.raises(ServiceError, match="XAmzContentSHA256Mismatch"):
+            await verified.body.read(10)
+
+
 async def test_only_one_mechanism_at_a_time() -> None:
     """S3 refuses a request that is signed in its header and in its query."""
     request = presigned()

@@ -249,7 +249,11 @@ async def _verify_query(
         raise errors.presign_expired(expires_s, signed_at + expires_s, now)
     token = found.get("X-Amz-Security-Token")
     credential = await _find(credentials, parsed.access_key_id, token, now, errors)
-    declared = found.get("X-Amz-Content-Sha256") or request.headers.get("x-amz-content-sha256")
+    header = request.headers.get("x-amz-content-sha256")
+    # A header that the link's maker did not sign says how to read the body, not what was signed.
+    declared = found.get("X-Amz-Content-Sha256") or (
+        header if "x-amz-content-sha256" in parsed.signed_headers else None
+    )
     body: ByteStream | None = None
     if declared is None and errors.s3:
         declared = UNSIGNED
@@ -263,10 +267,11 @@ async def _verify_query(
         if not HEX64.fullmatch(signature):
             raise errors.bad_query("X-Amz-Signature must be 64 hexadecimal digits.")
         _match(request, "&".join(rest), parsed, timestamp, declared, key, signature, errors)
-    if declared in (Mode.SIGNED.value, Mode.SIGNED_TRAILER.value):
+    content = header or declared
+    if content in (Mode.SIGNED.value, Mode.SIGNED_TRAILER.value):
         raise errors.bad_query("A presigned request cannot carry signed chunks.")
     if body is None:
-        body = payload_of(request, declared, errors, None)
+        body = payload_of(request, content, errors, None)
     return Verified(credential.principal, parsed.service, parsed.region, parsed.access_key_id, body)
 
 

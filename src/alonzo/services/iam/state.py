@@ -112,7 +112,7 @@ def check_trust_document(document: str) -> None:
 
 
 def check_trusted(c: Connection, account_id: str, document: str) -> None:
-    """Users and roles of this account that a trust policy names must exist, as on AWS. Raises MalformedPolicyDocument."""
+    """Users and roles of this account that a trust policy names must exist. Raises MalformedPolicyDocument."""
     for statement in compile_policy(document).statements:
         for value in sorted((statement.principals or {}).get("AWS", ())):
             kind, _, path = value.removeprefix(f"arn:{PARTITION}:iam::{account_id}:").partition("/")
