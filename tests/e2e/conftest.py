@@ -78,7 +78,7 @@ class Maker:
         configuration = wait_for(
             lambda: (c := self.functions.get_function_configuration(FunctionName=name))["State"] != "Pending" and c, 120
         )
-        assert configuration["State"] == "Active", configuration
+        assert configuration["State"] == "Active", configuration.get("StateReason")
         return name
 
     def invoke(self, name: str, payload=None, **more):

@@ -18,12 +18,24 @@ from typing import Any
 class Server:
     """Runs `alonzo up` as a process of its own and makes boto3 clients that talk to it.
 
-    Without `data_dir` it is ephemeral. `settings` become `ALONZO_*` variables. `log` collects what it prints.
+    Without `data_dir` it is ephemeral. `settings` become `ALONZO_*` variables. `log` collects what it prints. `python`
+    is the interpreter that runs it, `user` the user id (only root may choose one), `variables` are added to its
+    environment.
     """
 
     def __init__(
-        self, data_dir: Path | None = None, settings: Mapping[str, str] | None = None, *, timeout_s: float = 30.0
+        self,
+        data_dir: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float = 30.0,
+        python: str = sys.executable,
+        user: int | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
+        self._python = python
+        self._identity: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+        self._variables = variables or {}
         self._data_dir = data_dir
         self._settings = settings or {}
         self._timeout_s = timeout_s
@@ -36,11 +48,12 @@ class Server:
         """Start and wait for the ready line. Raises RuntimeError with what the server printed if it does not come."""
         where = ["--ephemeral"] if self._data_dir is None else ["--data-dir", str(self._data_dir)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "alonzo.cli.main", "up", "--port", "0", *where],
+            [self._python, "-m", "alonzo.cli.main", "up", "--port", "0", *where],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env=self.environment(),
+            **self._identity,
         )
         lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         threading.Thread(target=self._collect, args=(lines,), daemon=True).start()
@@ -75,6 +88,7 @@ class Server:
             "ALONZO_RUNTIMES_DIR": os.environ.get(
                 "ALONZO_RUNTIMES_DIR", str(Path("~/.cache/alonzo/runtimes").expanduser())
             ),
+            **self._variables,
             **{f"ALONZO_{key.upper()}": value for key, value in self._settings.items()},
         }
 
