@@ -133,6 +133,7 @@ async def test_layers_page_and_filter(world: Any, make_zip: Any) -> None:
     assert [page["LayerVersions"][0]["Version"], rest["LayerVersions"][0]["Version"]] == [2, 1]
 
 
+@pytest.mark.slow
 async def test_a_policy_has_a_limit(world: Any) -> None:
     """A policy beyond 20 KB is refused and stays as it was."""
     await world.create()

@@ -60,6 +60,7 @@ async def test_dry_run_runs_nothing(world: Any) -> None:
     assert not world.engine.invoker.calls and not world.engine.queue.events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "limit"), [("RequestResponse", 6_291_456), ("Event", 1_048_576)])
 async def test_payload_limits(world: Any, kind: str, limit: int) -> None:
     """A payload of exactly the limit passes; one byte more is refused with AWS's text, streamed or in memory."""

@@ -317,6 +317,7 @@ async def test_event_invoke_lifecycle(world: Any, scenario: Any) -> None:
     assert s.seen == set(s.steps)
 
 
+@pytest.mark.slow
 async def test_event_invoke_exceptions(world: Any, scenario: Any) -> None:
     """TestLambdaEventInvokeConfig::test_lambda_eventinvokeconfig_exceptions"""
     s = scenario(API + "TestLambdaEventInvokeConfig::test_lambda_eventinvokeconfig_exceptions")

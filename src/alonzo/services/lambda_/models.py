@@ -148,8 +148,8 @@ class Status:
 
 
 CREATING = "The function is being created."
-#: Reason codes of versions that could not be prepared. The first two are tried again: a runtime can be installed, a disk
-#: emptied. A broken package stays broken.
+#: Reason codes of versions that could not be prepared. The first two are tried again: a runtime can be installed,
+#: a disk emptied. A broken package stays broken.
 NO_RUNTIME = "InvalidRuntime"
 NO_ROOM = "InternalError"
 BAD_CODE = "InvalidConfiguration"
