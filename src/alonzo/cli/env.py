@@ -27,9 +27,8 @@ def env(shell: str, host: str | None, port: int | None, data_dir: Path | None, c
 
     Use it as: eval "$(alonzo env)"
     """
-    click.echo(
-        _WRITERS[shell](_variables(read_settings(config, host=host, port=port, data_dir=data_dir), bool(host or port)))
-    )
+    settings = read_settings(config, host=host, port=port, data_dir=data_dir)
+    click.echo(_WRITERS[shell](_variables(settings, named=bool(host or port))))
 
 
 def _variables(settings: Settings, *, named: bool) -> dict[str, str]:
