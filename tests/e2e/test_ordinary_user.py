@@ -69,7 +69,8 @@ def test_functions_run_and_see_nothing_of_the_host(ordinary):
         "def handler(e, c):\n"
         "    try:\n        open('/var/task/x', 'w')\n        wrote = True\n    except OSError:\n        wrote = False\n"
         "    return {'me': boto3.client('sts').get_caller_identity()['Arn'], 'wrote': wrote,\n"
-        "        'home': os.listdir(e) if os.path.isdir(e) else [], 'pids': [p for p in os.listdir('/proc') if p.isdigit()]}\n",
+        "        'home': os.listdir(e) if os.path.isdir(e) else [],\n"
+        "        'pids': [p for p in os.listdir('/proc') if p.isdigit()]}\n",
         MemorySize=512,
         Timeout=30,
     )

@@ -20,7 +20,7 @@ from alonzo.gateway.cors import Cors
 from alonzo.gateway.routing import Route, known_host, route
 from alonzo.gateway.sigv4 import verify
 from alonzo.protocol.model import ServiceModel, load_model
-from alonzo.protocol.parse import parse
+from alonzo.protocol.parse import detect_protocol, parse
 from alonzo.protocol.serialize import serialize, serialize_error
 from alonzo.storage import DiskFull
 
@@ -92,7 +92,7 @@ class Gateway:
         except LookupError:
             return _plain(501, f"Alonzo does not implement the service {found.service!r} yet.\n")
         operation: str | None = None
-        protocol: str | None = None
+        protocol: str | None = detect_protocol(model, found.request)
         try:
             ctx, body = await self._identify(found, model, request_id)
             request = replace(found.request, body=body)
