@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import stat
@@ -140,6 +141,23 @@ async def test_two_processes_prepare_once(here, tmp_path):
     assert closed == []
     manifest = json.loads((folder / "manifest.json").read_text())
     assert {"awslambdaric", "boto3", "botocore"} <= manifest["packages"].keys()
+
+
+@pytest.mark.slow
+async def test_folders_long_unused_go(here, tmp_path):
+    """Preparing a runtime removes its former folders once they are old and no process holds them, and no other."""
+    root = tmp_path / "runtimes"
+    for name in (f"python{THIS}-old", f"python{THIS}-used", f"python{THIS}-recent", "python3.7-old"):
+        (root / name).mkdir(parents=True)
+        (root / name / "manifest.json").write_text("{}")
+        if not name.endswith("recent"):
+            os.utime(root / name / "manifest.json", (1, 1))
+    with (root / f"python{THIS}-used" / "manifest.json").open() as used:
+        fcntl.flock(used, fcntl.LOCK_SH)
+        made = await Preparer(root, only(here)).install(f"python{THIS}")
+        names = {path.name for path in root.iterdir()}
+    kept = {f"python{THIS}-used", f"python{THIS}-recent", "python3.7-old", f"python{THIS}.lock", made.folder.name}
+    assert names == kept
 
 
 @pytest.mark.slow

@@ -120,3 +120,17 @@ def test_doctor_changes_nothing():
     if os.geteuid() == 0:
         assert answer["said"] == [True, "addresses 198.18.0.0/18 behind up0, forwarding turned on for it", ""]
     assert answer["left"] == [[], []]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root functions have no outbound internet, as `doctor` says")
+def test_a_real_function_reaches_the_internet_only():
+    """In a real sandbox a function with internet reaches just that; one without has only its loopback."""
+    answer = play("sandboxed")
+    assert [line[:2] for line in answer["enforced"] if line[0] == "internet"] == [["internet", True]]
+    refused = "ConnectionRefusedError"
+    reached = {"203.0.113.7": MACHINE, "169.254.169.254": refused, "192.0.2.1": refused, "127.0.0.1": refused}
+    assert reached.items() <= answer["True"].items()
+    assert answer["True"]["interfaces"] == ["lo", "eth0"]
+    nothing = {"203.0.113.7": "OSError", "169.254.169.254": "OSError", "192.0.2.1": "OSError", "127.0.0.1": refused}
+    assert answer["False"] == nothing | {"resolver": "", "interfaces": ["lo"]}
+    assert answer["left"] == [[], []]

@@ -7,15 +7,18 @@ The internet has no route to the functions' addresses, so an answer proves that 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import selectors
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -356,7 +359,68 @@ def doctor() -> Any:
     return {"said": said, "left": [interfaces(), tables()], "resolver": resolver_configuration()}
 
 
-SCENES: list[Callable[[], Any]] = [reaching, inbound, router, leftovers, instances, dropping, reuse, doctor]
+_FUNCTION = """
+import json, socket
+def reach(address, port=%d):
+    try:
+        with socket.create_connection((address, port), timeout=1) as client:
+            client.send(b"who am I")
+            return client.recv(100).decode()
+    except OSError as error:
+        return type(error).__name__
+servers = open("/etc/resolv.conf").read()
+links = [name for _, name in socket.if_nameindex()]
+print(json.dumps({name: reach(name) for name in %r} | {"resolver": servers, "interfaces": links}))
+"""
+
+
+async def _in_sandbox(addresses: list[str]) -> Any:
+    from alonzo.config import load_settings
+    from alonzo.runtimes.interpreters import Interpreters
+    from alonzo.runtimes.prepare import Preparer
+    from alonzo.sandbox.base import Mount, Spec
+    from alonzo.sandbox.namespaces import NamespaceSandbox
+
+    minor = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    prepared = await Preparer(load_settings().runtimes_dir, Interpreters()).install(f"python{minor}")
+    program = _FUNCTION % (PORT, addresses)
+    answers = {}
+    with tempfile.TemporaryDirectory() as folder:
+        sandbox = NamespaceSandbox(Path(folder))
+        await sandbox.start()
+        answers["enforced"] = [(each.name, each.enforced, each.detail) for each in sandbox.enforcements()]
+        task = Path(folder) / "task"
+        task.mkdir(mode=0o755)
+        try:
+            for internet in (True, False):
+                spec = Spec(
+                    f"environment-{internet}",
+                    (f"/var/lang/bin/python{minor}", "-I", "-c", program),
+                    {"LD_LIBRARY_PATH": "/var/lang/lib"},
+                    (Mount(prepared.lang, "/var/lang"), Mount(task, "/var/task")),
+                    internet=internet,
+                )
+                environment = await sandbox.create(spec)
+                await asyncio.wait_for(environment.wait(), 20)
+                output = b""
+                while part := os.read(environment.output, 65536):
+                    output += part
+                answers[str(internet)] = json.loads(output) if output.startswith(b"{") else output.decode()
+                await environment.kill()
+                await environment.release()
+        finally:
+            await sandbox.stop()
+    return answers
+
+
+def sandboxed() -> Any:
+    """A real sandbox on this machine, with and without internet."""
+    World()
+    answer = asyncio.run(_in_sandbox([SITE, METADATA, "192.0.2.1", "127.0.0.1"]))
+    return {**answer, "left": [interfaces(), tables()]}
+
+
+SCENES: list[Callable[[], Any]] = [reaching, inbound, router, leftovers, instances, dropping, reuse, doctor, sandboxed]
 
 if __name__ == "__main__":
     result = next(scene for scene in SCENES if scene.__name__ == sys.argv[1])()

@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -36,6 +37,8 @@ INSTALL_DEADLINE_S = 300.0
 LOCK_DEADLINE_S = 600.0
 _LOCK_POLL_S = 0.1
 _TRY_DEADLINE_S = 60.0
+#: A prepared folder that no process has used for so long is removed when its runtime is prepared anew.
+UNUSED_S = 7 * 86400.0
 
 Progress = Callable[[str], None]
 
@@ -92,6 +95,8 @@ class Preparer:
         self._root = root
         self._interpreters = interpreters
         self._offline = offline
+        # Shared locks on the manifests of folders in use, for as long as this process lives.
+        self._held: dict[Path, int] = {}
 
     async def install(self, identifier: str, progress: Progress = _silent) -> Prepared:
         """Prepare a runtime unless it is there already; any number of callers, in any number of processes.
@@ -100,7 +105,7 @@ class Preparer:
         """
         runtime = lookup(identifier)
         interpreter = await self._interpreters.find(runtime.version)
-        ready = await asyncio.to_thread(self.prepared, runtime, interpreter)
+        ready = await asyncio.to_thread(self.prepared, runtime, interpreter, hold=True)
         if ready is not None:
             return ready
         if self._offline:
@@ -112,7 +117,7 @@ class Preparer:
         try:
             await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
             async with self._locked(runtime):
-                ready = await asyncio.to_thread(self.prepared, runtime, interpreter)
+                ready = await asyncio.to_thread(self.prepared, runtime, interpreter, hold=True)
                 return ready or await self._prepare(runtime, interpreter, progress)
         except OSError as error:
             raise RuntimeUnavailable(
@@ -143,14 +148,44 @@ class Preparer:
             rows.append(RuntimeStatus(runtime, interpreter.executable, interpreter.version, ready))
         return rows
 
-    def prepared(self, runtime: ManagedRuntime, interpreter: Interpreter) -> Prepared | None:
-        """The prepared folder for this interpreter, if there is one."""
+    def prepared(self, runtime: ManagedRuntime, interpreter: Interpreter, *, hold: bool = False) -> Prepared | None:
+        """The prepared folder for this interpreter, if there is one; with `hold` nobody removes it from now on."""
         folder = self._folder(runtime, interpreter)
+        path = folder / "manifest.json"
         try:
-            manifest = json.loads((folder / "manifest.json").read_bytes())
+            if hold:
+                self._hold(path)
+            manifest = json.loads(path.read_bytes())
             return Prepared(runtime, folder, manifest["interpreter"], manifest["version"], manifest["packages"])
         except (OSError, ValueError, KeyError):
+            held = self._held.pop(path, -1)  # removed just before it was held
+            if held >= 0:
+                os.close(held)
             return None
+
+    def _hold(self, manifest: Path) -> None:
+        if manifest not in self._held:
+            fd = os.open(manifest, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            self._held[manifest] = fd
+            with contextlib.suppress(OSError):  # another user's folder
+                os.utime(manifest)
+
+    def _prune(self, runtime: ManagedRuntime, keep: Path) -> None:
+        """Remove this runtime's folders for former interpreters, packages and layouts that nothing uses any more."""
+        for manifest in self._root.glob(f"{runtime.identifier}-*/manifest.json"):
+            if manifest.parent == keep or time.time() - manifest.stat().st_mtime < UNUSED_S:
+                continue
+            fd = os.open(manifest, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                gone = manifest.parent.with_name(f".{manifest.parent.name}.tmp")
+                manifest.parent.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
+            except OSError:
+                pass  # in use, or another user's
+            finally:
+                os.close(fd)
 
     def _folder(self, runtime: ManagedRuntime, interpreter: Interpreter) -> Path:
         facts = f"{LAYOUT}\n{interpreter.executable}\n{interpreter.version}\n{bootstraps.digest()}"
@@ -200,6 +235,8 @@ class Preparer:
             await _to_the_end(lambda: langtree.make_readable(temporary))
             folder = self._folder(runtime, interpreter)
             temporary.rename(folder)
+            self._hold(folder / "manifest.json")
+            await _to_the_end(lambda: self._prune(runtime, folder))
         finally:
             await _to_the_end(lambda: shutil.rmtree(temporary, ignore_errors=True))
         progress(f"{runtime.identifier} is ready")
