@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
 from alonzo.config import Settings
 from alonzo.core.clock import SystemClock
@@ -55,14 +54,9 @@ class FakeInvoker:
 class FakeQueue:
     def __init__(self) -> None:
         self.events: dict[str, AsyncEvent] = {}
-        self.woken = 0
 
-    def enqueue(self, connection: Connection, *jobs: AsyncEvent) -> None:
-        for job in jobs:
-            self.events.setdefault(job.id, job)
-
-    def wake(self) -> None:
-        self.woken += 1
+    async def accept(self, job: AsyncEvent) -> None:
+        self.events.setdefault(job.id, job)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from sqlalchemy import Connection
-
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
 from alonzo.engine.queue import AsyncEvent
 
@@ -15,9 +13,8 @@ class Invoker(Protocol):
 
 
 class EventQueue(Protocol):
-    def enqueue(self, connection: Connection, *jobs: AsyncEvent) -> None: ...
-
-    def wake(self) -> None: ...
+    async def accept(self, job: AsyncEvent) -> None:
+        """Store an event in a transaction of its own: it is on disk, once for its id, when this returns."""
 
 
 class Root(Protocol):

@@ -78,9 +78,7 @@ async def _accept(state: State, ctx: Context, target: Target, payload: bytes, cl
         client_context=client_context,
         trace_header=ctx.trace_header,
     )
-    queue = state.engine.queue
-    await state.parts.db.write(lambda connection: queue.enqueue(connection, event))
-    queue.wake()
+    await state.engine.queue.accept(event)
 
 
 async def _payload(body: Any, limit: int) -> bytes:
