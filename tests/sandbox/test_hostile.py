@@ -470,7 +470,7 @@ async def test_the_network_cannot_be_changed(isolated: Any) -> None:
 
 
 async def test_host_loopback_is_out_of_reach(isolated: Any) -> None:
-    """A server on the host's 127.0.0.1 or in its abstract sockets cannot be reached; names still resolve to loopback."""
+    """A server on the host's 127.0.0.1 or its abstract sockets cannot be reached; names still resolve to loopback."""
     with socket.socket() as server, socket.socket(socket.AF_UNIX) as unix:
         server.bind(("127.0.0.1", 0))
         server.listen()

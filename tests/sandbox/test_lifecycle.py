@@ -247,3 +247,13 @@ async def test_create_is_quick(privileged: Any) -> None:
         await environment.release()
         await asyncio.sleep(0.05)
     assert sorted(times)[2] < 0.02
+
+
+async def test_internet_is_a_choice(privileged: Any) -> None:
+    """With `internet` there is an interface and name servers besides lo, if the host can; without there is only lo."""
+    code = "import socket; print([name for _, name in socket.if_nameindex()], len(open('/etc/resolv.conf').read()) > 0)"
+    line = next(line for line in privileged.sandbox.enforcements() if line.name == "internet")
+    assert line.enforced, f"{line.detail}: {line.mend}"
+    linked = [await privileged.run(code, internet=True) for _ in range(3)]
+    assert all(result.output.startswith("['lo', 'eth0']") for result in linked)
+    assert (await privileged.run(code)).output == "['lo'] False\n"

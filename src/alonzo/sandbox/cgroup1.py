@@ -19,8 +19,8 @@ CONTROLLERS = ("memory", "cpu", "pids", "freezer")
 
 
 class Group:
-    """One environment's folders. `join`: descriptors to which its first process writes "0"; `freeze` and `quota`: control
-    files for the server (-1: none); `into`: only version 2 has it.
+    """One environment's folders. `join`: descriptors to which its first process writes "0"; `freeze` and `quota`:
+    control files for the server (-1: none); `into`: only version 2 has it.
     """
 
     __slots__ = ("folders", "freeze", "into", "join", "quota")

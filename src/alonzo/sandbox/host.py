@@ -164,7 +164,7 @@ class Host:
             if id in self.living:
                 raise ValueError(f"an environment {id.decode()!r} is alive already: choose another id")
             self._make(id, fields)
-        except (OSError, ValueError, IndexError, DiskFull, wire.WireError) as error:
+        except (OSError, ValueError, IndexError, RuntimeError, DiskFull, wire.WireError) as error:
             self._reply(wire.FAILED, id, (str(error) or type(error).__name__).encode("utf-8", "replace"))
 
     def _make(self, id: bytes, fields: list[bytes]) -> None:

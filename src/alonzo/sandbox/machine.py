@@ -76,7 +76,7 @@ class Machine:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"this machine allows no {'user ' if self.rootless else ''}namespaces ({os.strerror(error.errno or 0)}): "
+                f"no {'user ' if self.rootless else ''}namespaces on this machine ({os.strerror(error.errno or 0)}): "
                 "run as root, or set user.max_user_namespaces above 0, kernel.unprivileged_userns_clone to 1 and "
                 "kernel.apparmor_restrict_unprivileged_userns to 0 with sysctl",
             ) from error

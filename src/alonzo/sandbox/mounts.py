@@ -2,13 +2,16 @@
 
 The template is a small tmpfs with the machine's read-only system in it (/usr, /lib*, /bin, /sbin), a generated /etc, a
 minimal /dev and empty folders. An environment's init, in its own copy of the mounts, adds /proc, makes the template
-read-only and pivots into it. That is done ahead of need, because taking the old root away waits for the kernel (RCU: from
-0.3 ms to 90 ms on a loaded machine). /tmp and the Spec's mounts come later, as detached mounts that the host hands over. There is no /dev/shm, as on AWS, where POSIX shared memory and
+read-only and pivots into it. That is done ahead of need, because taking the old root away waits for the kernel (RCU:
+from 0.3 ms to 90 ms on a loaded machine). /tmp and the Spec's mounts come later, as detached mounts that the host
+hands over.
+
+There is no /dev/shm, as on AWS, where POSIX shared memory and
 named semaphores fail; memory can be shared through memfd_create or a file in /tmp.
 """
 
 # pathlib is too large for the host.
-# ruff: noqa: PTH102, PTH103, PTH110, PTH114, PTH115, PTH120, PTH211
+# ruff: noqa: PTH102, PTH103, PTH110, PTH114, PTH115, PTH120, PTH211, PTH116
 from __future__ import annotations
 
 import contextlib

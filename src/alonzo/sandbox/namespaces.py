@@ -8,263 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import resource
-import signal
 import socket
-import struct
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from alonzo.sandbox import cgroups, watchdog, wire
-from alonzo.sandbox.base import (
-    AWS_PORT,
-    INSIDE_ADDRESS,
-    RUNTIME_API_PORT,
-    Enforcement,
-    ExecError,
-    Exit,
-    SandboxError,
-    Spec,
-)
+from alonzo.sandbox import wire
+from alonzo.sandbox.base import Enforcement, SandboxError, Spec
+from alonzo.sandbox.environment import NamespaceEnvironment
 
 _START_TIMEOUT_S = 20.0
 _CREATE_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 30.0
 _TELEMETRY_FD = 62
-_STATUS = struct.Struct("=iq")  # as in `enter`, which this side does not import
 #: -I and -S: nothing of the caller's environment, user site or site-packages reaches the privileged process. What it is
 #: told comes by variables, because its command line can be read inside (it is process 1's there).
 _CODE = (
     "from os import environ as e; import sys; sys.path.insert(0, e['PACKAGE']); "
     "from alonzo.sandbox.host import main; main(int(e['SOCKET']), e['FOLDER'])"
 )
-
-
-class _Control:
-    """The descriptors of one environment's control files, and the names of those that are only read."""
-
-    def __init__(self, version: int, names: list[str], freeze: int, quota: int) -> None:
-        self.version = version
-        self.processes, self.oom = (names[0], names[1]) if len(names) == 2 else ("", "")
-        self.freeze = freeze
-        self.quota = quota
-
-    def close(self) -> None:
-        for descriptor in (self.freeze, self.quota):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self.freeze = self.quota = -1
-
-
-class NamespaceEnvironment:
-    """A process tree in namespaces of its own; see `base.Environment`."""
-
-    runtime_api_address = f"{INSIDE_ADDRESS}:{RUNTIME_API_PORT}"
-    aws_address = f"{INSIDE_ADDRESS}:{AWS_PORT}"
-
-    def __init__(self, spec: Spec, owner: NamespaceSandbox, fields: list[bytes], descriptors: list[int]) -> None:
-        self.id = spec.id
-        self._spec = spec
-        self._owner = owner
-        self._loop = asyncio.get_running_loop()
-        self.init_pid = int(fields[0])
-        has_freeze, has_quota = (flag == b"1" for flag in fields[3].split())
-        self.runtime_api, self.aws = (socket.socket(fileno=each) for each in descriptors[:2])
-        for listener in (self.runtime_api, self.aws):
-            listener.setblocking(False)
-        self.output, self.telemetry, self._error, self._status = descriptors[2:6]
-        controls = descriptors[6:]
-        freeze = controls.pop(0) if has_freeze else -1
-        quota = controls.pop(0) if has_quota else -1
-        self._control = _Control(int(fields[1]), wire.split(fields[2]), freeze, quota)
-        self._started: asyncio.Future[bytes] = self._loop.create_future()
-        self._exit: asyncio.Future[Exit] = self._loop.create_future()
-        self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._peak = 0
-        self._frozen = False
-        self._killed = self._released = False
-        self._said = b""
-        self._loop.add_reader(self._error, self._read_error)
-        self._loop.add_reader(self._status, self._read_status)
-
-    # -- what the host and the kernel tell -------------------------------------------------------------------------
-
-    def _read_error(self) -> None:
-        """Until the program is executed, which closes the pipe, or something failed, which is then written there."""
-        said = os.read(self._error, 4096)
-        self._said += said
-        if said:
-            return
-        self._loop.remove_reader(self._error)
-        os.close(self._error)
-        self._error = -1
-        if not self._started.done():
-            self._started.set_result(self._said)
-
-    def _read_status(self) -> None:
-        """init writes the first process's wait status; if it was killed itself, the pipe just ends."""
-        said = os.read(self._status, _STATUS.size)
-        self._loop.remove_reader(self._status)
-        os.close(self._status)
-        self._status = -1
-        if len(said) == _STATUS.size:
-            status, peak = _STATUS.unpack(said)
-            self._peak = max(self._peak, peak)
-            code = os.waitstatus_to_exitcode(status)
-            oom = code == -signal.SIGKILL and self._out_of_memory()
-            self._settle(Exit(code, None) if code >= 0 else Exit(None, -code, oom))
-        elif self._gone.done():
-            self._settle(Exit(None, signal.SIGKILL))
-
-    def _settle(self, ended: Exit) -> None:
-        if not self._exit.done():
-            self._exit.set_result(ended)
-
-    def _out_of_memory(self) -> bool:
-        if self._killed or not self._control.oom:
-            return False
-        with contextlib.suppress(OSError):
-            for line in cgroups.read(self._control.oom).splitlines():
-                name, _, count = line.partition(" ")
-                if name == "oom_kill":
-                    return int(count) > 0
-        return False
-
-    def ended(self, oom: bool = False) -> None:
-        """The host says that nothing of the tree is left; `oom`: its watchdog ended it."""
-        if not self._gone.done():
-            self._gone.set_result(None)
-        if oom or self._status < 0:
-            self._settle(Exit(None, signal.SIGKILL, oom=oom))
-
-    async def started(self) -> None:
-        """Wait until the program is executed; SandboxError or ExecError if it could not be."""
-        said = await self._started
-        if not said:
-            return
-        stage, number, text = said.split(b"\0", 2)
-        if stage == b"exec":
-            raise ExecError(self._spec.argv[0], int(number))
-        if stage == b"cwd":
-            raise ExecError(self._spec.cwd, int(number))
-        raise SandboxError(f"the sandbox could not be made: {text.decode('utf-8', 'replace')}")
-
-    # -- base.Environment ------------------------------------------------------------------------------------------
-
-    async def wait(self) -> Exit:
-        """See `base.Environment.wait`."""
-        return await asyncio.shield(self._exit)
-
-    async def limit_cpu(self) -> None:
-        """One write of the quota."""
-        if self._control.version == 0:
-            self._tell(wire.LIMIT_CPU)
-        if self._control.quota < 0:
-            return
-        quota = cgroups.quota_us(self._spec.memory_mib)
-        text = f"{quota} {cgroups.PERIOD_US}" if self._control.version == 2 else str(quota)
-        os.write(self._control.quota, text.encode())
-
-    async def freeze(self) -> None:
-        """One write; the kernel stops the tree within a millisecond."""
-        self._peak_now()
-        self._freeze(True)
-
-    async def thaw(self) -> None:
-        """One write."""
-        self._freeze(False)
-
-    def _freeze(self, frozen: bool) -> None:
-        if self._frozen == frozen or self._exit.done():
-            return
-        self._frozen = frozen
-        if self._control.freeze >= 0:
-            words = (b"THAWED", b"FROZEN") if self._control.version == 1 else (b"0", b"1")
-            os.write(self._control.freeze, words[frozen])
-        elif self._control.version == 0:
-            self._tell(wire.FREEZE if frozen else wire.THAW)
-
-    def _tell(self, kind: bytes) -> None:
-        """Without control groups the host's watchdog does it."""
-        with contextlib.suppress(SandboxError):  # the host has died, and the tree with it
-            self._owner.send(kind, self.id)
-
-    def processes(self) -> list[int]:
-        """The ids, as seen outside, of the tree's processes without init."""
-        if self._control.processes:
-            with contextlib.suppress(OSError):
-                return [int(pid) for pid in cgroups.read(self._control.processes).split()]
-            return []
-        return watchdog.descendants(self.init_pid)
-
-    def _peak_now(self) -> None:
-        total = 0
-        for pid in self.processes():
-            total += _high_water(pid)
-        self._peak = max(self._peak, total)
-
-    def memory_peak(self) -> int:
-        """The sum of the processes' peak resident memory: what AWS calls Max Memory Used counts no page cache."""
-        if not self._exit.done():
-            self._peak_now()
-        elif self._exit.result().oom:
-            return self._spec.memory_mib << 20
-        return min(self._peak, self._spec.memory_mib << 20)
-
-    async def kill(self) -> None:
-        """SIGKILL init, and so the tree."""
-        if not self._exit.done():
-            self._peak_now()
-            self._killed = True
-        if not self._gone.done():
-            self._owner.send(wire.KILL, self.id)
-            async with asyncio.timeout(_END_TIMEOUT_S):
-                await asyncio.shield(self._gone)
-        if self._status >= 0:
-            await asyncio.shield(self._exit)
-
-    async def release(self) -> None:
-        """Give everything back."""
-        if self._released:
-            return
-        self._released = True
-        try:
-            await self.kill()
-            self._close()
-            await self._owner.ask(wire.RELEASE, self.id)
-        finally:
-            self._owner.forget(self)
-
-    def _close(self) -> None:
-        self.runtime_api.close()
-        self.aws.close()
-        for name in ("_error", "_status"):
-            if getattr(self, name) >= 0:
-                self._loop.remove_reader(getattr(self, name))
-        for name in ("output", "telemetry", "_error", "_status"):
-            if getattr(self, name) >= 0:
-                os.close(getattr(self, name))
-                setattr(self, name, -1)
-        self._control.close()
-
-    def lost(self) -> None:
-        """The host has died, and the tree with it."""
-        self._freeze(False)  # frozen processes of version 1 cannot die
-        self.ended()
-        if not self._started.done():
-            self._started.set_result(b"sandbox\0" + b"0\0the sandbox host has died")
-
-
-def _high_water(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        for line in cgroups.read(f"/proc/{pid}/status").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0
 
 
 class NamespaceSandbox:
@@ -285,7 +50,7 @@ class NamespaceSandbox:
     # -- start and stop --------------------------------------------------------------------------------------------
 
     def _command(self) -> list[str]:
-        """The host's argument vector. Its first word must be the interpreter's path, from which it finds its library."""
+        """The host's argument vector; from its first word, a path, the interpreter finds its library."""
         return [sys.executable, "-I", "-S", "-c", _CODE]
 
     async def start(self) -> None:
@@ -302,7 +67,8 @@ class NamespaceSandbox:
         ours.setblocking(False)
         told = {"PACKAGE": str(Path(__file__).parents[2]), "SOCKET": str(theirs.fileno()), "FOLDER": str(self._folder)}
         try:
-            self._process = subprocess.Popen(
+            # Not asyncio's: its child watcher would need a thread of its own on Python 3.11.
+            self._process = subprocess.Popen(  # noqa: ASYNC220
                 self._command(),
                 env={"LC_ALL": "C.UTF-8", **told},
                 stdin=subprocess.DEVNULL,

@@ -89,7 +89,6 @@ class Stock:
         loops = disks if isinstance(disks, LoopDisks) else None
         self.stocker = Stocker(networks, loops, rootless=place.rootless)
         self._resolv_conf = f"{run}/resolv.conf"
-        _write(self._resolv_conf, self.stocker.resolv_conf)
 
     # -- making ----------------------------------------------------------------------------------------------------
 
@@ -138,6 +137,11 @@ class Stock:
 
     def check(self) -> None:
         """Make the first sandbox and wait until it is finished; OSError says why this machine cannot."""
+        self._check_first()
+        self.stocker.learn()
+        _write(self._resolv_conf, self.stocker.resolv_conf)
+
+    def _check_first(self) -> None:
         slot = self._make(*self._networks.make(), self._next_key(), linked=False)
         assert slot.channel is not None
         if slot.channel.recv(64) == enter.WAITING:
@@ -171,7 +175,10 @@ class Stock:
         """An empty disk."""
         if mib == DEFAULT_TMP_MIB and self._disks:
             return self._disks.pop()
-        return self._makers.make(mib)
+        if isinstance(self._makers, MemoryDisks) or not self.stocker.pid:
+            return self._makers.make(mib)
+        made = self.stocker.wait(stocker.DISK, b"%d" % mib)
+        return Disk(mib, made[0], "", made[1])
 
     def lost(self, slot: Slot) -> None:
         """A waiting init has died."""

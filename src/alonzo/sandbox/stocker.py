@@ -1,8 +1,9 @@
-"""The host's helper: it does what makes the kernel wait (network namespaces, loop devices), so that the host need not.
+"""The host's helper: it does what makes the kernel wait (network namespaces, loop devices), so the host need not.
 
 A forked child of the host, in the same namespaces, with one request at a time over a socket of its own. Whatever it
 makes are descriptors, so it needs no names. When it dies, the host makes what it needs itself, except ways to the
-internet: those the helper alone can make, because it holds their filter. It ends when the host's end of the socket does.
+internet: those the helper alone can make, because it holds their filter. It ends when the host's end of the socket
+does.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ class Stocker:
             finally:
                 os._exit(0)
         theirs.close()
+
+    def learn(self) -> None:
+        """Wait until the helper has found out about the internet, which it does first of all."""
         fields, _ = self.take()
         if fields:
             self.internet_problem, self.internet_detail = (field.decode("utf-8", "replace") for field in fields[1:3])
@@ -83,13 +87,13 @@ class Stocker:
         return self._early.pop(0) if self._early else self.take()
 
     def wait(self, kind: bytes, field: bytes) -> list[int]:
-        """Ask and wait for the answer's descriptors. OSError says why there are none."""
+        """Ask and wait for the answer's descriptors. RuntimeError or OSError says why there are none."""
         if self.pid:
             self._send(wire.pack(kind, field), [])
         while self.pid:
             fields, descriptors = self.take()
             if fields[:1] == [kind] and BROKEN in fields[1:2]:
-                raise OSError(5, fields[2].decode("utf-8", "replace"))
+                raise RuntimeError(fields[2].decode("utf-8", "replace"))
             if fields[:2] == [kind, field]:
                 return descriptors
             if fields:

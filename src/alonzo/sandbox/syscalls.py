@@ -186,8 +186,11 @@ def attach_mount(descriptor: int, target: str) -> None:
 
 def rename_process(name: bytes) -> None:
     """Write `name` over the command line that /proc shows of this process and of those it forks."""
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
+    descriptor = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fields = os.read(descriptor, 4096).rpartition(b")")[2].split()
+    finally:
+        os.close(descriptor)
     start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, counted from the third field
     if 0 < start < end:
         ctypes.memmove(start, name[: end - start - 1].ljust(end - start, b"\0"), end - start)

@@ -107,8 +107,16 @@ class LoopDisks:
         self._folder = folder
         self._mkfs = mkfs
         self._templates: dict[int, int] = {}
-        probe = self.make(512)
-        probe.discard()
+        self._probe()
+
+    def _probe(self) -> None:
+        """OSError if this machine has no loop devices. Formatting a template takes too long to be tried here."""
+        image = os.open(self._folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(image, 1 << 20)
+            os.close(_attach(image))
+        finally:
+            os.close(image)
 
     def _template(self, mib: int) -> int:
         if mib not in self._templates:

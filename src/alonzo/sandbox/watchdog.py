@@ -63,7 +63,7 @@ def _proportional(pid: int) -> int:
 
 
 def _cpu_s(pids: list[int]) -> float:
-    """Processor time of living processes and of those they have waited for; it never shrinks while init is among them."""
+    """Processor time of living processes and of those they have waited for; with init among them it never shrinks."""
     ticks = 0
     for pid in pids:
         with contextlib.suppress(OSError, IndexError, ValueError):
