@@ -129,7 +129,7 @@ async def test_part_numbers_and_listing(s3_: Any) -> None:
     page = await s3_("ListParts", **upload, MaxParts=2)
     assert [one["PartNumber"] for one in page["Parts"]] == [1, 3]
     assert (page["IsTruncated"], page["NextPartNumberMarker"]) == (True, 3)
-    rest = await s3_("ListParts", **upload, PartNumberMarker="3")
+    rest = await s3_("ListParts", **upload, PartNumberMarker=3)
     assert [one["PartNumber"] for one in rest["Parts"]] == [10_000] and not rest["IsTruncated"]
     for key in ("a/1", "a/2", "k"):
         await s3_("CreateMultipartUpload", Bucket="bkt", Key=key)

@@ -232,6 +232,35 @@ async def test_full_disk(s3_: Any, chunks: Any, monkeypatch: pytest.MonkeyPatch)
     assert await s3_.body(Bucket="bkt", Key="k") == BIG
 
 
+async def test_full_database(s3_: Any) -> None:
+    """No room for a row is 507 too; what was there stays, and puts go on once there is room."""
+    await s3_("PutObject", Bucket="bkt", Key="k", Body=SMALL)
+
+    def limit(pages: int) -> Any:
+        return s3_.db.write(lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count={pages}").scalar())
+
+    await limit(await limit(0) and 1)
+    error = await s3_.fails("InsufficientStorage", "PutObject", Bucket="bkt", Key="new", Body=b"x" * 60_000)
+    assert error.status == 507
+    stored = 0
+    with pytest.raises(ServiceError, match="InsufficientStorage"):
+        while stored < 100:  # rows of blobs are small: some fit still
+            await s3_("PutObject", Bucket="bkt", Key=f"{stored}" + "x" * 1000, Body=BIG)
+            stored += 1
+    await limit(1_000_000)
+    assert await s3_.body(Bucket="bkt", Key="k") == SMALL
+    await s3_("PutObject", Bucket="bkt", Key="new", Body=BIG)
+    await s3_.service.stop()
+    assert len(s3_.files()) == stored + 1
+
+
+async def test_chunked_coding_is_not_kept(s3_: Any) -> None:
+    """aws-chunked is how a body came; what else the content's coding says is kept."""
+    for given, kept in (("aws-chunked", None), ("aws-chunked,gzip", "gzip"), ("gzip, br", "gzip,br")):
+        await s3_("PutObject", Bucket="bkt", Key="k", Body=b"", ContentEncoding=given)
+        assert (await s3_("HeadObject", Bucket="bkt", Key="k")).get("ContentEncoding") == kept
+
+
 async def test_crash_between_blob_and_row(s3_: Any) -> None:
     """A blob that no row names is not live, so that the sweep at the next start removes it."""
     await s3_("PutObject", Bucket="bkt", Key="k", Body=BIG)

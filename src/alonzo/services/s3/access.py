@@ -148,6 +148,8 @@ def _check_owner(expected: str | None, bucket: Bucket) -> None:
 
 
 def _conditions(params: Mapping[str, Any]) -> dict[str, str | Sequence[str]]:
+    if _CONDITIONS.keys().isdisjoint(params):
+        return {}
     return {key: str(params[name]) for name, key in _CONDITIONS.items() if params.get(name) is not None}
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -57,17 +56,21 @@ async def complete(
             size=sum(part.size for part in parts),
             etag=_etag(parts),
             storage_class=upload.storage_class,
-            details={**upload.details, "parts": len(parts), "upload": _fingerprint(upload.upload_id)},
+            details=writing.details_with_checksum(
+                {**upload.details, "parts": len(parts), "upload": _fingerprint(upload.upload_id)},
+                algorithm,
+                value,
+                upload.checksum_type,
+            ),
             tags=upload.tags,
         )
-        new = writing.with_checksum(new, algorithm, value, upload.checksum_type)
         placed = writing.place(
             state,
             connection,
             effects,
             ctx,
             bucket,
-            replace(new, data=None),
+            new,
             events.CREATED_MULTIPART,
             if_match=params.get("IfMatch"),
             if_none_match=params.get("IfNoneMatch"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -111,6 +111,8 @@ def draft(params: Mapping[str, Any]) -> Draft:
             fields={"StorageClassRequested": storage_class},
         )
     headers: dict[str, str] = {name: params[name] for name in _HEADERS if params.get(name) is not None}
+    if "ContentEncoding" in headers:
+        _drop_transfer_coding(headers)
     expires = params.get("Expires")
     if isinstance(expires, datetime):
         headers["Expires"] = expires.isoformat()
@@ -127,6 +129,16 @@ def draft(params: Mapping[str, Any]) -> Draft:
         details=details,
         tags=naming.tags_from_header(params.get("Tagging")),
     )
+
+
+def _drop_transfer_coding(headers: dict[str, str]) -> None:
+    """aws-chunked says how the request was sent, not what the content is: it is not kept."""
+    kept = [one.strip() for one in headers["ContentEncoding"].split(",")]
+    kept = [one for one in kept if one and one.lower() != "aws-chunked"]
+    if kept:
+        headers["ContentEncoding"] = ",".join(kept)
+    else:
+        del headers["ContentEncoding"]
 
 
 def new_ids(state: State) -> Iterator[str]:
@@ -207,8 +219,10 @@ def notify(
         state.enqueue(connection, effects, jobs)
 
 
-def with_checksum(new: Draft, algorithm: str, value: str, kind: str = "FULL_OBJECT") -> Draft:
-    return replace(new, details={**new.details, "checksums": {algorithm: value}, "checksum_type": kind})
+def details_with_checksum(
+    details: Mapping[str, Any], algorithm: str, value: str, kind: str = "FULL_OBJECT"
+) -> dict[str, Any]:
+    return {**details, "checksums": {algorithm: value}, "checksum_type": kind}
 
 
 def checksum_members(details: Mapping[str, Any]) -> dict[str, str]:

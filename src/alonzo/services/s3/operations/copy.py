@@ -95,14 +95,14 @@ async def _drafted(
     etag, algorithm, value = await _digests(state, params, found, pieces)
     new = replace(
         asked,
-        details=details,
+        details=writing.details_with_checksum(details, algorithm, value),
         tags=tags,
         size=found.size,
         etag=etag,
         data=found.data if not found.extents else None,
         pieces=pieces if found.extents else (),
     )
-    return writing.with_checksum(new, algorithm, value), pieces
+    return new, pieces
 
 
 def _check_directives(params: Params) -> None:

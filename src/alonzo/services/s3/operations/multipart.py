@@ -167,8 +167,8 @@ async def upload_part_copy(state: State, ctx: Context, params: Params) -> Result
 async def list_parts(state: State, ctx: Context, params: Params) -> Result:
     bucket, upload = _find(state, params)
     limit = min(params["MaxParts"] if params.get("MaxParts") is not None else 1000, 1000)
-    marker = int(params.get("PartNumberMarker") or 0)
-    if limit < 0 or marker < 0:
+    marker = max(0, params.get("PartNumberMarker") or 0)
+    if limit < 0:
         raise invalid_argument("Argument max-parts must be an integer between 0 and 2147483647", "max-parts", limit)
     parts = state.db.read_nowait(
         lambda connection: store.list_parts(connection, upload.id, after=marker, limit=limit + 1)

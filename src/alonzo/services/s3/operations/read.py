@@ -151,8 +151,8 @@ async def get_object_attributes(state: State, ctx: Context, params: Params) -> R
 
 
 def _attributes_of_parts(state: State, params: Params, found: S3Object) -> dict[str, Any]:
-    limit = min(params.get("MaxParts") or 1000, 1000)
-    marker = int(params.get("PartNumberMarker") or 0)
+    limit = max(1, min(params.get("MaxParts") or 1000, 1000))
+    marker = max(0, params.get("PartNumberMarker") or 0)
     answer: dict[str, Any] = {"TotalPartsCount": found.details["parts"]}
     if not found.details.get("checksums") or found.details.get("checksum_type") != "COMPOSITE":
         return answer  # AWS lists the parts only where each has a checksum of its own

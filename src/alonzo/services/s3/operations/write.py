@@ -5,8 +5,6 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlalchemy import Connection
 
 from alonzo.core.context import Context
@@ -25,12 +23,15 @@ async def put_object(state: State, ctx: Context, params: Params) -> Result:
     if if_none_match not in (None, "*") or (if_match is not None and if_none_match is not None):
         raise not_implemented("If-None-Match")
     stored = await bodies.ingest(state, params)
-    new = replace(
-        writing.with_checksum(asked, stored.algorithm, stored.checksum),
-        size=stored.size,
-        etag=stored.md5.hex(),
-        data=stored.data,
-        pieces=stored.pieces,
+    new = writing.Draft(
+        asked.key,
+        stored.size,
+        stored.md5.hex(),
+        asked.storage_class,
+        writing.details_with_checksum(asked.details, stored.algorithm, stored.checksum),
+        asked.tags,
+        stored.data,
+        stored.pieces,
     )
 
     def work(connection: Connection, effects: Effects) -> S3Object | ServiceError:

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, literal_column, select, update
 
 from alonzo.services.s3.models import NULL_VERSION, Extent, S3Object
 from alonzo.services.s3.store import extents as extent_store
 from alonzo.services.s3.store.prepared import Prepared
-from alonzo.services.s3.store.tables import objects, parts
+from alonzo.services.s3.store.tables import objects, parts, uploads
 
 _KEY = (objects.c.bucket == bindparam("bucket"), objects.c.key == bindparam("key"))
 _CURRENT: ColumnElement[bool] = literal_column(
@@ -200,5 +200,6 @@ def _erase(connection: Connection, object_id: int, extents: int) -> list[str]:
 
 
 def highest_id(connection: Connection) -> int:
-    row = connection.execute(select(objects.c.id).order_by(objects.c.id.desc()).limit(1)).first()
-    return 0 if row is None else int(row.id)
+    """The greatest number that objects and uploads have been given and still have."""
+    highest = (connection.execute(select(func.max(table.c.id))).scalar() for table in (objects, uploads))
+    return max(number or 0 for number in highest)
