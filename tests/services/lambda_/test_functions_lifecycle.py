@@ -314,3 +314,21 @@ async def test_tools_learn_that_there_is_no_code_signing(world: Any) -> None:
     await world.create()
     assert await world.call("GetFunctionCodeSigningConfig", FunctionName="f") == {}
     assert (await world.fails("GetFunctionCodeSigningConfig", FunctionName="g")).code == "ResourceNotFoundException"
+
+
+async def test_code_storage_is_limited(world: Any, make_zip: Any, monkeypatch: Any) -> None:
+    """Beyond the account's code storage nothing more is taken, and what was refused leaves no blob behind."""
+    await world.create()
+    size = (await world.active())["CodeSize"]
+    monkeypatch.setattr("alonzo.services.lambda_.models.MAX_TOTAL_CODE", 2 * size)
+    await world.call("PublishVersion", FunctionName="f")
+    other, role = {"ZipFile": make_zip("x = 1")}, "arn:aws:iam::111111111111:role/worker"
+    for operation, params in (
+        (
+            "CreateFunction",
+            {"FunctionName": "g", "Runtime": "python3.12", "Role": role, "Handler": "h.h", "Code": other},
+        ),
+        ("PublishLayerVersion", {"LayerName": "l", "Content": other}),
+    ):
+        assert (await world.fails(operation, **params)).code == "CodeStorageExceededException"
+    assert world.blob_count() == 1

@@ -9,12 +9,15 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Parts
+from alonzo.services.lambda_ import models
 from alonzo.services.lambda_.code_links import CodeLinks
 from alonzo.services.lambda_.errors import conflict, function_not_found
 from alonzo.services.lambda_.models import LATEST, Function, Version
 from alonzo.services.lambda_.names import FunctionRef
 from alonzo.services.lambda_.ports import Engine, Runtimes
+from alonzo.services.lambda_.store import code as code_store
 from alonzo.services.lambda_.store import functions
 from alonzo.services.lambda_.store.code import Freed
 from alonzo.services.lambda_.targets import Targets
@@ -87,6 +90,12 @@ def need_version(connection: Connection, ref: FunctionRef, version: str = LATEST
     if found is None:
         raise function_not_found(named or ref.qualified_arn)
     return found
+
+
+def need_room(connection: Connection, key: functions.Key, size: int) -> None:
+    """Raise CodeStorageExceededException where `size` more bytes of code are more than an account may have."""
+    if code_store.sizes_used(connection, key[0], key[1]) + size > models.MAX_TOTAL_CODE:
+        raise ServiceError("CodeStorageExceededException", "Code storage limit exceeded.", fields={"Type": "User"})
 
 
 def need_idle(ref: FunctionRef, latest: Version) -> None:

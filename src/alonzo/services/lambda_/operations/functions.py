@@ -16,7 +16,7 @@ from alonzo.services.lambda_.layering import resolve_layers
 from alonzo.services.lambda_.models import CREATING, LATEST, Body, Function, Layer, Status, Version
 from alonzo.services.lambda_.names import FunctionRef, function_ref, is_alias, is_version
 from alonzo.services.lambda_.roles import check_role
-from alonzo.services.lambda_.state import State, need_function
+from alonzo.services.lambda_.state import State, need_function, need_room
 from alonzo.services.lambda_.store import attachments, functions
 from alonzo.services.lambda_.store import code as code_store
 from alonzo.services.lambda_.store.code import Freed
@@ -73,6 +73,7 @@ async def _store(state: State, new: _New, archive: Archive, *, publish: bool) ->
     def create(connection: Connection, freed: Freed) -> None:
         if functions.get_function(connection, key) is not None:
             raise conflict(f"Function already exist: {new.ref.name}")
+        need_room(connection, key, archive.code.size * len(versions))
         functions.put_function(connection, Function(*key, len(versions) - 1, None, new.tags))
         code_store.keep(connection, archive.code, archive.blob_id, freed)
         for version in versions:

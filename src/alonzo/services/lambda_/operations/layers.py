@@ -13,7 +13,7 @@ from alonzo.services.lambda_ import archives, configuration, paging
 from alonzo.services.lambda_.errors import invalid, not_found
 from alonzo.services.lambda_.models import LayerVersion
 from alonzo.services.lambda_.names import LayerRef, layer_ref
-from alonzo.services.lambda_.state import State
+from alonzo.services.lambda_.state import State, need_room
 from alonzo.services.lambda_.store import code as code_store
 from alonzo.services.lambda_.store import layers
 from alonzo.services.lambda_.store.code import Freed
@@ -67,6 +67,7 @@ async def publish_layer_version(state: State, ctx: Context, params: Params) -> R
     )
 
     def publish(connection: Connection, freed: Freed) -> tuple[LayerVersion, str]:
+        need_room(connection, (ref.account_id, ref.region, ref.name), archive.code.size)
         code_store.keep(connection, archive.code, archive.blob_id, freed)
         layer = layers.add_version(connection, new, freed)
         return layer, code_store.blob_of(connection, layer.code) or ""

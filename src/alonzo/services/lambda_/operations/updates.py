@@ -15,7 +15,7 @@ from alonzo.services.lambda_.layering import resolve_layers
 from alonzo.services.lambda_.models import Body
 from alonzo.services.lambda_.names import FunctionRef, function_ref
 from alonzo.services.lambda_.roles import check_role
-from alonzo.services.lambda_.state import State
+from alonzo.services.lambda_.state import State, need_room
 from alonzo.services.lambda_.store import code as code_store
 from alonzo.services.lambda_.store.code import Freed
 from alonzo.services.lambda_.updates import latest, update
@@ -40,6 +40,7 @@ async def update_function_code(state: State, ctx: Context, params: Params) -> Re
             return configuration.show(trial)
 
         def change(connection: Connection, body: Body, freed: Freed) -> Body:
+            need_room(connection, ref.key, archive.code.size - body.code.size)
             code_store.keep(connection, archive.code, archive.blob_id, freed)
             architectures = {"Architectures": config["Architectures"]}
             return replace(body, code=archive.code, config={**body.config, **architectures})

@@ -12,7 +12,7 @@ from alonzo.services.lambda_ import configuration, paging
 from alonzo.services.lambda_.errors import conflict, invalid
 from alonzo.services.lambda_.models import CREATING, Status, Version
 from alonzo.services.lambda_.names import FunctionRef, function_ref
-from alonzo.services.lambda_.state import State, need_function
+from alonzo.services.lambda_.state import State, need_function, need_room
 from alonzo.services.lambda_.store import functions
 from alonzo.services.lambda_.store.code import Freed
 from alonzo.services.lambda_.targets import obstacle
@@ -41,6 +41,7 @@ async def publish_version(state: State, ctx: Context, params: Params) -> Result:
         before = functions.get_version(connection, ref.key, str(function.last_version))
         if before is not None and _same(before, current):
             return before
+        need_room(connection, ref.key, current.body.code.size)
         number = function.last_version + 1
         functions.put_function(connection, replace(function, last_version=number))
         config = {**current.body.config, configuration.SOURCE_DESCRIPTION: current.body.config["Description"]}

@@ -84,22 +84,18 @@ def live_blobs(connection: Connection) -> set[str]:
 
 def sizes_used(connection: Connection, account_id: str, region: str) -> int:
     """Bytes that an account's versions and layer versions count for in a region: each use counts, as on AWS."""
-    prefixes = [f"{kind}/{account_id}/{region}/%" for kind in ("function", "layer")]
     total = 0
-    for prefix in prefixes:
-        total += (
-            connection.execute(
-                select(func.coalesce(func.sum(code.c.size), 0))
-                .select_from(
-                    code.join(
-                        code_users,
-                        (code.c.account_id == code_users.c.account_id) & (code.c.sha256 == code_users.c.sha256),
-                    )
-                )
-                .where(code_users.c.user.like(prefix), code.c.account_id == account_id)
-            ).scalar()
-            or 0
+    for kind in ("function", "layer"):
+        prefix = f"{kind}/{account_id}/{region}"
+        mine = select(func.coalesce(func.sum(code.c.size), 0)).where(
+            code.c.account_id == code_users.c.account_id,
+            code.c.sha256 == code_users.c.sha256,
+            code.c.account_id == account_id,
+            # A range of the index: "0" is what follows "/".
+            code_users.c.user > f"{prefix}/",
+            code_users.c.user < f"{prefix}0",
         )
+        total += connection.execute(mine).scalar() or 0
     return total
 
 
