@@ -6,11 +6,11 @@ What differs: `\p{L}` and its kin, astral ranges written as surrogate pairs, `\z
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 import warnings
 from collections.abc import Callable
 from functools import cache
+from itertools import groupby
 
 from alonzo.protocol.linear_regex import LinearPattern, Unsupported, effort
 
@@ -85,26 +85,49 @@ def _properties(pattern: str) -> str:
     return "".join(out)
 
 
+#: Nothing but unassigned and private-use characters lies in these: they are not looked at one by one.
+_EMPTY = (
+    (0x323B0, 0xDFFFF, "Cn"),
+    (0xE01F0, 0xEFFFF, "Cn"),
+    (0xF0000, 0xFFFFD, "Co"),
+    (0x100000, 0x10FFFD, "Co"),
+    (0x10FFFE, 0x10FFFF, "Cn"),
+)
+
+
+@cache
+def _runs() -> tuple[tuple[int, int, str], ...]:
+    """Every run of characters with one category, as (first, last, category). One pass, some 40 ms."""
+    category = unicodedata.category
+    found: list[tuple[int, int, str]] = []
+    at = 0
+    for first, last, name in _EMPTY:
+        for kind, run in groupby(range(at, first), lambda code: category(chr(code))):
+            codes = list(run)
+            found.append((codes[0], codes[-1], kind))
+        found.append((first, last, name))
+        at = last + 1
+    return tuple(found)
+
+
 @cache
 def _ranges(name: str, negated: bool) -> str:
-    """The characters of a Unicode category (or POSIX class), as the inside of a set. Some 20 ms once for each."""
+    """The characters of a Unicode category (or POSIX class), as the inside of a set."""
     if name in _POSIX and not negated:
         return _POSIX[name]
     if name in _POSIX or len(name) > 2:
         raise KeyError(name)
-    found: list[str] = []
-    start: int | None = None
-    category = unicodedata.category
-    for code in range(sys.maxunicode + 2):
-        inside = code <= sys.maxunicode and category(chr(code)).startswith(name) is not negated
-        if inside and start is None:
-            start = code
-        elif not inside and start is not None:
-            found.append(f"\\U{start:08x}" if start == code - 1 else f"\\U{start:08x}-\\U{code - 1:08x}")
-            start = None
-    if not found:
+    merged: list[list[int]] = []
+    for first, last, category in _runs():
+        if category.startswith(name) is negated:
+            continue
+        if merged and merged[-1][1] == first - 1:
+            merged[-1][1] = last
+        else:
+            merged.append([first, last])
+    if not merged:
         raise KeyError(name)
-    return "".join(found)
+    return "".join(f"\\U{a:08x}" if a == b else f"\\U{a:08x}-\\U{b:08x}" for a, b in merged)
 
 
 def pattern_test(pattern: str) -> Callable[[str], bool] | None:

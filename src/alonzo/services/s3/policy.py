@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from alonzo.core.errors import ServiceError
+from alonzo.core.policy import MalformedPolicy, check_resource
+from alonzo.core.policy.patterns import Pattern
 from alonzo.services.s3.models import MAX_POLICY_BYTES, Bucket
 
 #: Conditions on fixed values of these keys make a statement for everybody non-public.
@@ -63,6 +65,10 @@ def check_policy(text: str, bucket: Bucket) -> dict[str, Any]:
         raise _malformed("Missing required field Statement")
     for statement in statements:
         _check_statement(statement, bucket)
+    try:
+        check_resource(text)  # conditions, principals and all else that is the same for every resource
+    except MalformedPolicy as error:
+        raise _malformed(str(error)) from None
     return document
 
 
@@ -95,8 +101,7 @@ def _within(resource: str, arn: str) -> bool:
     if resource == "*":
         return True
     head = resource.split("/", 1)[0]
-    pattern = re.escape(head).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.fullmatch(pattern, arn) is not None
+    return Pattern(head, variables=False).matches(arn, lambda _key: None)
 
 
 def is_public(document: Mapping[str, Any]) -> bool:
