@@ -16,12 +16,13 @@ from typing import Protocol
 
 from alonzo.core.clock import Clock
 from alonzo.engine.credentials import RoleCredentials
-from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.function import FunctionVersion, InvokeResult
 from alonzo.engine.log_lines import Lines, Report
 from alonzo.engine.log_output import Output
 from alonzo.engine.log_shipper import LogShipper, LogStream
 from alonzo.engine.metering import Meter
 from alonzo.engine.outcome import TOO_LARGE, UNHANDLED, Failure, exit_failure, timeout_failure
+from alonzo.engine.runs import Run
 from alonzo.engine.runtime_api import RuntimeApi, event_message
 from alonzo.engine.runtime_state import RuntimeState
 from alonzo.engine.tasks import Tasks
@@ -58,35 +59,6 @@ class Keeper(Protocol):
 
     def environment_gone(self, environment: ExecutionEnvironment) -> None:
         """It ended, or must not be used again."""
-
-
-class Run:
-    """One invocation on its way. `future` is the client's answer; `release` gives the concurrency back, once."""
-
-    __slots__ = ("answered", "failure", "future", "init_ms", "invocation", "release", "spent_ms", "started", "tail")
-
-    def __init__(
-        self, invocation: Invocation, future: asyncio.Future[InvokeResult], release: Callable[[], None]
-    ) -> None:
-        self.invocation = invocation
-        self.future = future
-        self.release = release
-        self.init_ms: float | None = None
-        #: Milliseconds of the time-out used up before the runtime was ready (an initialisation run again).
-        self.spent_ms = 0.0
-        self.started = 0.0
-        self.failure: Failure | None = None
-        self.answered: InvokeResult | None = None
-        self.tail: list[str] | None = [] if invocation.log_tail else None
-
-    def settle(self, result: InvokeResult) -> None:
-        """Answer the client, if it is still there."""
-        if not self.future.done():
-            self.future.set_result(result)
-
-    def fail(self, error: BaseException) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from functools import partial
 
 from alonzo.core.errors import ServiceError
 from alonzo.engine.concurrency import Concurrency
-from alonzo.engine.environments import ExecutionEnvironment, Run, Surroundings
+from alonzo.engine.environments import ExecutionEnvironment, Surroundings
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
 from alonzo.engine.hosts import Host
 from alonzo.engine.outcome import Failure, exit_failure, timeout_failure
 from alonzo.engine.pools import Pools
+from alonzo.engine.runs import Run
 from alonzo.sandbox.base import Exit
 
 #: Initialisation gets ten seconds; after that it is run again within the invocation, on the function's own time-out.

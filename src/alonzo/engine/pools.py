@@ -10,8 +10,9 @@ from contextlib import contextmanager
 
 from alonzo.core.clock import Clock
 from alonzo.engine.concurrency import throttled
-from alonzo.engine.environments import ExecutionEnvironment, Phase, Run
+from alonzo.engine.environments import ExecutionEnvironment, Phase
 from alonzo.engine.function import FunctionVersion
+from alonzo.engine.runs import Run
 from alonzo.engine.tasks import Tasks
 
 #: How long a request waits for an environment that has answered already, before it has a new one made, in seconds.

@@ -17,46 +17,17 @@ from sqlalchemy import Connection
 
 from alonzo.core.clock import Clock
 from alonzo.engine.jobs import AsyncEvent, Delivery, Job, JobInfo, JobStore, Settlement
+from alonzo.engine.lanes import LANE_BYTES, LANE_JOBS, Lane
 from alonzo.storage import Database
 
 log = logging.getLogger(__name__)
 
 __all__ = ["AsyncEvent", "Delivery", "Lane", "Queue"]
 
-#: Jobs in memory at most: all together, and of one lane.
+#: Jobs in memory at most, and their bytes.
 _LOADED = 4_096
 _LOADED_BYTES = 64 << 20
-_LANE = 256
-_LANE_BYTES = 8 << 20
 _BATCH = 256
-
-
-class Lane:
-    """Jobs that share a fate: those of one function wait for each other, never for another's."""
-
-    __slots__ = ("bytes", "completed", "jobs", "limit", "name", "queued", "running", "skipped_from")
-
-    def __init__(self, name: str, limit: int) -> None:
-        self.name = name
-        self.jobs: deque[Job] = deque()
-        self.running = 0
-        self.limit = limit
-        #: Whether it stands in the line of lanes that may start a job.
-        self.queued = False
-        self.bytes = 0
-        #: Jobs finished since the lane's limit was last looked at.
-        self.completed = 0
-        #: The lowest sequence number left in the table because the lane was full; None: nothing was.
-        self.skipped_from: int | None = None
-
-    @property
-    def full(self) -> bool:
-        held = len(self.jobs) + self.running
-        return held >= _LANE + self.limit or (held > 0 and self.bytes >= _LANE_BYTES)
-
-    @property
-    def empty(self) -> bool:
-        return not self.jobs and not self.running and self.skipped_from is None
 
 
 class Queue:
@@ -208,7 +179,7 @@ class Queue:
         taken: list[tuple[int, int]] = []
         size_taken = 0
         for seq, lane, size in rows:
-            if self._crowded() or size_taken >= _LANE_BYTES:
+            if self._crowded() or size_taken >= LANE_BYTES:
                 break
             self._cursor = seq
             self.arrivals += 1
@@ -226,7 +197,7 @@ class Queue:
         taken: list[tuple[int, int]] = []
         size_taken = 0
         for due_at, seq, lane, size in rows:
-            if self._crowded() or size_taken >= _LANE_BYTES:
+            if self._crowded() or size_taken >= LANE_BYTES:
                 self._next_due = due_at
                 self._take(taken)
                 if not self._starved:
@@ -251,7 +222,7 @@ class Queue:
         if after is None or lane.full or self._crowded():
             return
         now = self._clock.now()
-        limit = 2 * _LANE + lane.limit
+        limit = 2 * LANE_JOBS + lane.limit
         rows = self._db.read_nowait(lambda connection: self._store.in_lane(connection, lane.name, after, now, limit))
         lane.skipped_from = None
         taken: list[tuple[int, int]] = []
@@ -259,7 +230,7 @@ class Queue:
         for seq, name, size in rows:
             if seq in self._loaded:
                 continue
-            if size_taken + lane.bytes >= _LANE_BYTES and taken:
+            if size_taken + lane.bytes >= LANE_BYTES and taken:
                 lane.skipped_from = seq
                 break
             # `_wanted` remembers the first one that does not fit.
@@ -286,7 +257,7 @@ class Queue:
         if seq in self._loaded:
             return False
         lane = self.lanes.get(name)
-        if lane is not None and (lane.full or len(lane.jobs) + more >= _LANE):
+        if lane is not None and (lane.full or len(lane.jobs) + more >= LANE_JOBS):
             if lane.skipped_from is None or seq < lane.skipped_from:
                 lane.skipped_from = seq
             return False
@@ -325,7 +296,7 @@ class Queue:
         lane.running -= 1
         lane.completed += 1
         lane.bytes -= job.size
-        if lane.skipped_from is not None and len(lane.jobs) < _LANE // 2:
+        if lane.skipped_from is not None and len(lane.jobs) < LANE_JOBS // 2:
             self._look_in_lane(lane)
         self.line_up(lane)
         if lane.empty:
