@@ -32,4 +32,4 @@ def test_large_draws():
 def test_seed_repeats():
     """A seed makes everything repeatable."""
     assert [Ids(7).uuid(), Ids(7).secret()] == [Ids(7).uuid(), Ids(7).secret()]
-    assert re.fullmatch(r"AROA[A-Z2-7]{16}", Ids(7).unique_id("AROA"))
+    assert re.fullmatch(r"AROA[A-Z2-7]{17}", Ids(7).unique_id("AROA"))

@@ -53,7 +53,7 @@ class Ids:
 
         Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
         """
-        return prefix + "".join(self._rng.choices(_BASE32, k=16))
+        return prefix + "".join(self._rng.choices(_BASE32, k=17))
 
     def secret(self) -> str:
         """A 40-character secret access key."""
