@@ -21,6 +21,8 @@ _MAX_CONNECTIONS = 64
 _MAX_URL = 8_192
 #: AWS's clients send an X-Ray cause of up to 1 MB in a header.
 _MAX_HEADERS = 1_500_000
+#: Up to this size they are not worth counting.
+_SMALL_HEADERS = 16_384
 #: Bytes of unfinished requests held for one environment: a response being sent, and one sent again.
 _MAX_HELD = 2 * MAX_RESPONSE + 2 * _MAX_HEADERS
 _PREFIX = b"/2018-06-01/runtime/"
@@ -174,14 +176,19 @@ class _Connection(asyncio.Protocol):
             self._refuse(_HEADERS_TOO_LARGE)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        size = len(name) + len(value) + 4
-        self._header_size += size
-        self._hold(size)
-        if self._header_size > _MAX_HEADERS or len(self._headers) >= 128:
-            self._refuse(_HEADERS_TOO_LARGE)
-        self._headers.append((name, value))
-        if len(name) == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
+        headers = self._headers
+        headers.append((name, value))
+        length = len(name)
+        self._header_size += length + len(value) + 4
+        if self._header_size > _SMALL_HEADERS or len(headers) > 128:
+            self._check_headers(length + len(value))
+        if length == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
             self._expects = True
+
+    def _check_headers(self, more: int) -> None:
+        if self._header_size > _MAX_HEADERS or len(self._headers) > 128:
+            self._refuse(_HEADERS_TOO_LARGE)
+        self._hold(more)
 
     def on_headers_complete(self) -> None:
         if self._expects:
