@@ -7,7 +7,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,72 +120,82 @@ exec "$@"
 
 @pytest.fixture
 def run() -> Callable[..., Awaitable[Ran]]:
+    """Shows a root's mounts and starts its program."""
+
     async def _run(root: Root, event: Any = None, environment: Mapping[str, str] | None = None) -> Ran:
-        said: list[tuple[str, Any]] = []
-        answered = asyncio.Event()
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                while True:
-                    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-                    method, path, _ = head[0].split(" ")
-                    headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
-                    body = await reader.readexactly(int(headers.get("content-length", 0)))
-                    if method == "GET" and answered.is_set():
-                        await asyncio.sleep(3600)
-                    if method == "GET":
-                        payload, status = json.dumps(event).encode(), "200 OK"
-                    else:
-                        said.append((path, json.loads(body or b"null")))
-                        answered.set()
-                        payload, status = b'{"status":"OK"}', "202 Accepted"
-                    writer.write(
-                        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n"
-                        "Lambda-Runtime-Aws-Request-Id: request-1\r\nLambda-Runtime-Deadline-Ms: 4000000000000\r\n"
-                        "Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-west-1:000000000000:function:f\r\n"
-                        "\r\n".encode()
-                        + payload
-                    )
-                    await writer.drain()
-            except (asyncio.IncompleteReadError, ConnectionError):
-                pass
-            finally:
-                writer.close()
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
         mounts = [part for source, target in root.mounts for part in (str(source), target)]
-        variables = {
-            **root.env,
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
-            "AWS_REGION": "eu-west-1",
-            "AWS_LAMBDA_FUNCTION_NAME": "f",
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
-            **(environment or {}),
-        }
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        process = await asyncio.create_subprocess_exec(
-            *("unshare", *user, "--mount", "/bin/sh", "-c", _SHOW, "sh", *mounts, "--", root.cwd),
-            *("env", "-i", *(f"{key}={value}" for key, value in variables.items()), *root.argv),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        ended = asyncio.ensure_future(process.wait())
-        try:
-            first = asyncio.ensure_future(answered.wait())
-            await asyncio.wait({ended, first}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
-            first.cancel()
-            if any(path.endswith("/init/error") for path, _ in said):
-                await asyncio.wait({ended}, timeout=10)
-        finally:
-            if process.returncode is None:
-                process.kill()
-            code = await ended
-            server.close()
-        assert process.stdout is not None
-        printed = (await process.stdout.read()).decode(errors="replace")
-        return Ran(said, printed, code)
+        shown = ["unshare", *user, "--mount", "/bin/sh", "-c", _SHOW, "sh", *mounts, "--", root.cwd]
+        return await talk(list(root.argv), {**root.env, **(environment or {})}, "/", event, shown)
 
     return _run
+
+
+async def talk(
+    argv: list[str], environment: Mapping[str, str], cwd: str, event: Any = None, within: Sequence[str] = ()
+) -> Ran:
+    """Start `within` + `argv`, and be its Runtime API: one event, then nothing more."""
+    said: list[tuple[str, Any]] = []
+    answered = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                method, path, _ = head[0].split(" ")
+                headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                if method == "GET" and answered.is_set():
+                    await asyncio.sleep(3600)
+                if method == "GET":
+                    payload, status = json.dumps(event).encode(), "200 OK"
+                else:
+                    said.append((path, json.loads(body or b"null")))
+                    answered.set()
+                    payload, status = b'{"status":"OK"}', "202 Accepted"
+                writer.write(
+                    f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n"
+                    "Lambda-Runtime-Aws-Request-Id: request-1\r\nLambda-Runtime-Deadline-Ms: 4000000000000\r\n"
+                    "Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-west-1:000000000000:function:f\r\n"
+                    "\r\n".encode()
+                    + payload
+                )
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    variables = {
+        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
+        "AWS_REGION": "eu-west-1",
+        "AWS_LAMBDA_FUNCTION_NAME": "f",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+        **environment,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *within,
+        *("env", "-i", *(f"{key}={value}" for key, value in variables.items()), *argv),
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        first = asyncio.ensure_future(answered.wait())
+        await asyncio.wait({ended, first}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        first.cancel()
+        if any(path.endswith("/init/error") for path, _ in said):
+            await asyncio.wait({ended}, timeout=10)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        code = await ended
+        server.close()
+    assert process.stdout is not None
+    printed = (await process.stdout.read()).decode(errors="replace")
+    return Ran(said, printed, code)

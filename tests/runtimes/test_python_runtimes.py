@@ -21,7 +21,7 @@ import os, sys
 import awslambdaric, boto3, botocore, layered
 def handler(event, context):
     return {
-        "event": event, "path": sys.path, "cwd": os.getcwd(), "prefix": sys.prefix,
+        "event": event, "argv": sys.argv, "path": sys.path, "cwd": os.getcwd(), "prefix": sys.prefix,
         "version": list(sys.version_info[:2]),
         "boto3": boto3.__file__, "client": awslambdaric.__file__, "layered": layered.VALUE,
         "environ": dict(os.environ), "builtins": [exit.__class__.__name__, quit.__class__.__name__, bool(help)],
@@ -55,6 +55,7 @@ async def test_each_interpreter_runs_awslambdaric(house, run, runtime):
     assert f"python{'.'.join(map(str, seen['version']))}" == runtime
     assert seen["event"] == {"hello": "world"}
     assert seen["cwd"] == "/var/task"
+    assert seen["argv"] == ["/var/runtime/bootstrap.py"]
     assert seen["prefix"] == "/var/lang"
     assert seen["boto3"].startswith(packages if new else "/var/runtime/")
     assert seen["client"].startswith(packages if new else "/var/runtime/")
@@ -155,6 +156,27 @@ async def test_wrapper_script(house, run, tmp_path):
     missing = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/none"}
     ran = await run(root, {}, missing)
     assert (ran.code, ran.printed) == (127, "/opt/none: does not exist\n")
+
+
+@pytest.mark.slow
+async def test_root_runs_without_mounts(house):
+    """Where nothing can be mounted and paths are replaced by the real folders, the same program finds all it needs."""
+    function = await house.function({"app.py": _LOOK}, {"python/layered.py": "VALUE = 4"})
+    root = await house.runtimes.root(function)
+
+    def real(text: str) -> str:
+        for source, target in root.mounts:
+            text = text.replace(target, str(source))
+        return text
+
+    said = await _conftest.talk(
+        [real(word) for word in root.argv], {k: real(v) for k, v in root.env.items()}, real(root.cwd)
+    )
+    seen = said.response()
+    assert seen["layered"] == 4
+    assert seen["path"][0] == real("/var/task")
+    assert real("/opt") + "/python" in seen["path"]
+    assert seen["prefix"] == real("/var/lang")
 
 
 @pytest.mark.slow

@@ -36,6 +36,7 @@ INSTALL_DEADLINE_S = 300.0
 #: How long to wait while another process prepares the same runtime.
 LOCK_DEADLINE_S = 600.0
 _LOCK_POLL_S = 0.1
+_COMPILE_DEADLINE_S = 300.0
 _TRY_DEADLINE_S = 60.0
 #: A prepared folder that no process has used for so long is removed when its runtime is prepared anew.
 UNUSED_S = 7 * 86400.0
@@ -224,7 +225,7 @@ class Preparer:
             packages = self._packages_folder(runtime, temporary)
             progress(f"Installing {', '.join(PACKAGES)}")
             await self._install_packages(runtime, interpreter, packages)
-            bootstraps.write(runtime.version, temporary / "runtime")
+            bootstraps.write(temporary / "runtime")
             progress("Compiling")
             await self._compile(runtime, temporary)
             await self._try(runtime, temporary)
@@ -275,7 +276,8 @@ class Preparer:
     async def _compile(self, runtime: ManagedRuntime, folder: Path) -> None:
         # Some packages ship templates that are no valid Python; compileall says so by its status, and goes on.
         await self._python(
-            runtime, folder, "-m", "compileall", "-q", "-q", str(folder / "lang" / "lib"), str(folder / "runtime")
+            *(runtime, folder, "-m", "compileall", "-q", "-q", str(folder / "lang" / "lib"), str(folder / "runtime")),
+            deadline_s=_COMPILE_DEADLINE_S,
         )
 
     async def _try(self, runtime: ManagedRuntime, folder: Path) -> None:
@@ -300,10 +302,12 @@ class Preparer:
             )
 
     @staticmethod
-    async def _python(runtime: ManagedRuntime, folder: Path, *arguments: str) -> tuple[int, str]:
+    async def _python(
+        runtime: ManagedRuntime, folder: Path, *arguments: str, deadline_s: float = _TRY_DEADLINE_S
+    ) -> tuple[int, str]:
         executable = folder / "lang" / "bin" / f"python{runtime.version}"
         environment = {"LD_LIBRARY_PATH": str(folder / "lang" / "lib"), "PATH": os.defpath, "LC_CTYPE": "C.UTF-8"}
-        return await _run([str(executable), "-E", "-s", "-S", *arguments], _TRY_DEADLINE_S, environment)
+        return await _run([str(executable), "-E", "-s", "-S", *arguments], deadline_s, environment)
 
 
 def _installers(interpreter: Interpreter, target: Path) -> list[list[str]]:

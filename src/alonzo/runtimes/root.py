@@ -182,10 +182,11 @@ def _how_to_start(environment: Mapping[str, str]) -> str:
 
 def _root(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...]) -> Root:
     python = f"/var/lang/bin/python{prepared.runtime.version}"
+    program = ("/var/runtime/bootstrap.py", "/opt")
     argv = {
-        "wrapper": ("/var/runtime/bootstrap",),
-        "site": (python, "-s", "/var/runtime/bootstrap.py"),
-        "lean": (python, "-S", "/var/runtime/bootstrap.py"),
+        "wrapper": ("/var/runtime/bootstrap", python, *program),
+        "site": (python, "-s", *program),
+        "lean": (python, "-S", *program),
     }[_how_to_start(function.environment)]
     return Root(
         argv=argv,

@@ -16,9 +16,9 @@ def digest() -> str:
     return hashlib.sha256(programs).hexdigest()
 
 
-def write(python: str, folder: Path) -> None:
-    """Put the programs for Python `python` ("3.12") into what becomes /var/runtime."""
+def write(folder: Path) -> None:
+    """Put Python's programs into what becomes /var/runtime."""
     (folder / "bootstrap.py").write_bytes((_HERE / "python.py").read_bytes())
     wrapper = folder / "bootstrap"
-    wrapper.write_text((_HERE / "python.sh").read_text().replace("@PYTHON@", f"python{python}"))
+    wrapper.write_bytes((_HERE / "python.sh").read_bytes())
     wrapper.chmod(0o755)

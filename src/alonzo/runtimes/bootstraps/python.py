@@ -12,7 +12,7 @@ import sys
 _VERSION = "python%d.%d" % sys.version_info[:2]  # noqa: UP031 - an f-string compiles slower, and this file is compiled each time
 
 
-def _search_path(environ, path):
+def _search_path(environ, path, opt):
     """Function, layers, SDK, standard library: the order in which modules are found on AWS.
 
     The SDK lies in site-packages from Python 3.11 on and in /var/runtime before; a PYTHONPATH of the function's own
@@ -20,8 +20,8 @@ def _search_path(environ, path):
     Source: https://docs.aws.amazon.com/lambda/latest/dg/python-package.html#python-package-searchpath
     """
     runtime = environ["LAMBDA_RUNTIME_DIR"]
-    packages = "/var/lang/lib/" + _VERSION + "/site-packages"
-    layers = ["/opt/python/lib/" + _VERSION + "/site-packages", "/opt/python"]
+    packages = sys.prefix + "/lib/" + _VERSION + "/site-packages"
+    layers = [opt + "/python/lib/" + _VERSION + "/site-packages", opt + "/python"]
     rest = [entry for entry in path if entry not in (runtime, packages)]
     included = [packages, runtime, *rest] if sys.version_info >= (3, 11) else [runtime, *rest, packages]
     if "PYTHONPATH" in environ:
@@ -75,8 +75,8 @@ def _recall_patterns():
 def _client(path):
     """AWS's client, imported before the function's folders are on the search path: as on AWS, a function's own module
     cannot take the place of one that the client needs."""
-    packages = "/var/lang/lib/" + _VERSION + "/site-packages"
-    sys.path[:] = [entry for entry in path if entry.startswith("/var/lang/") and not entry.endswith(".zip")]
+    packages = sys.prefix + "/lib/" + _VERSION + "/site-packages"
+    sys.path[:] = [entry for entry in path if entry.startswith(sys.prefix + "/") and not entry.endswith(".zip")]
     sys.path.append(packages if sys.version_info >= (3, 11) else os.environ["LAMBDA_RUNTIME_DIR"])
     _recall_patterns()
     from awslambdaric.__main__ import main
@@ -88,11 +88,13 @@ def _start():
     environ = os.environ
     if sys.flags.no_site:
         _complete_builtins()
+    # The argument says where the layers are: a sandbox without mounts puts the real folder in /opt's place.
+    opt = sys.argv.pop() if len(sys.argv) > 1 else "/opt"
     path = sys.path[:]
     gc.disable()  # nothing that is imported here becomes garbage
     main = _client(path)
     gc.enable()
-    sys.path[:], layers = _search_path(environ, path)
+    sys.path[:], layers = _search_path(environ, path, opt)
     environ.setdefault("PYTHONPATH", environ["LAMBDA_RUNTIME_DIR"])
     _process_pth([environ["LAMBDA_TASK_ROOT"], *layers])
     main([environ["LAMBDA_TASK_ROOT"], environ["_HANDLER"]])

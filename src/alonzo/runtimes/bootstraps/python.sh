@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the interpreter through the wrapper that AWS_LAMBDA_EXEC_WRAPPER names.
+# bootstrap PYTHON ARGUMENT...: runs the interpreter through the wrapper that AWS_LAMBDA_EXEC_WRAPPER names.
 # Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html#runtime-wrapper
 if [ ! -f "$AWS_LAMBDA_EXEC_WRAPPER" ]; then
   echo "$AWS_LAMBDA_EXEC_WRAPPER: does not exist"
@@ -9,4 +9,4 @@ if [ ! -x "$AWS_LAMBDA_EXEC_WRAPPER" ]; then
   echo "$AWS_LAMBDA_EXEC_WRAPPER: is not an executable"
   exit 126
 fi
-exec "$AWS_LAMBDA_EXEC_WRAPPER" /var/lang/bin/@PYTHON@ /var/runtime/bootstrap.py
+exec "$AWS_LAMBDA_EXEC_WRAPPER" "$@"
