@@ -257,3 +257,40 @@ async def test_internet_is_a_choice(privileged: Any) -> None:
     linked = [await privileged.run(code, internet=True) for _ in range(3)]
     assert all(result.output.startswith("['lo', 'eth0']") for result in linked)
     assert (await privileged.run(code)).output == "['lo'] False\n"
+
+
+CLONE_INTO = """
+import os, sys
+sys.path.insert(0, {source!r})
+from alonzo.sandbox import syscalls
+folder = os.open({group!r}, os.O_RDONLY | os.O_DIRECTORY)
+read, write = os.pipe()
+child = syscalls.clone(0, folder)
+if child == 0:
+    os.write(write, open("/proc/self/cgroup", "rb").read())
+    os._exit(0)
+os.waitpid(child, 0)
+print(os.read(read, 4096).decode())
+"""
+
+
+def test_a_clone_starts_in_its_version_2_group() -> None:
+    """CLONE_INTO_CGROUP, by which version 2 is joined, puts the child into the group; a controller is not needed."""
+    found = cgroups.mounted(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
+    hierarchy = next((each for each in found if each.version == 2), None)
+    assert hierarchy is not None, "no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified"
+    group = Path(hierarchy.folder, f"alonzo-test-{os.getpid()}")
+    group.mkdir()
+    try:
+        source = str(Path(__file__).resolve().parents[2] / "src")
+        code = CLONE_INTO.format(source=source, group=str(group))
+        output = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20
+        ).stdout
+        line = next(line for line in output.splitlines() if line.startswith("0::"))
+        assert line.endswith(f"/{group.name}")
+    finally:
+        end = time.monotonic() + 5
+        while group.exists() and time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                group.rmdir()

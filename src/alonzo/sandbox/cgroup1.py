@@ -31,7 +31,12 @@ class Group:
         self.freeze = self.quota = self.into = -1
 
     def open(self) -> None:
-        """Open what the child and the server need."""
+        """Open what the child and the server need, and set what is the same for all."""
+        if "cpu" in self.folders:
+            cgroups.write(f"{self.folders['cpu']}/cpu.cfs_period_us", str(cgroups.PERIOD_US))
+        if "memory" in self.folders:
+            with contextlib.suppress(OSError):
+                cgroups.write(f"{self.folders['memory']}/memory.swappiness", "0")
         for folder in self.folders.values():
             self.join.append(os.open(f"{folder}/tasks", os.O_WRONLY | os.O_CLOEXEC))
         if "freezer" in self.folders:
@@ -46,12 +51,8 @@ class Group:
             cgroups.write(f"{folder}/memory.limit_in_bytes", size)
             with contextlib.suppress(OSError):  # kernels without swap accounting have no such file
                 cgroups.write(f"{folder}/memory.memsw.limit_in_bytes", size)
-            with contextlib.suppress(OSError):
-                cgroups.write(f"{folder}/memory.swappiness", "0")
         if "pids" in self.folders:
             cgroups.write(f"{self.folders['pids']}/pids.max", str(pids))
-        if "cpu" in self.folders:
-            cgroups.write(f"{self.folders['cpu']}/cpu.cfs_period_us", str(cgroups.PERIOD_US))
 
     def watched(self) -> tuple[str, str]:
         """The files that the server reads: processes, and the counter of kills for want of memory."""

@@ -16,10 +16,10 @@ import sys
 from collections.abc import Callable
 from time import monotonic
 
-from alonzo.sandbox import syscalls, wire
+from alonzo.sandbox import enter, syscalls, wire
 from alonzo.sandbox.machine import Machine
 from alonzo.sandbox.stock import Slot
-from alonzo.sandbox.tmpdisk import Disk, DiskFull
+from alonzo.sandbox.tmpdisk import Disk
 from alonzo.sandbox.watchdog import INTERVAL_S, Tree
 
 _IDLE_MS = 10  # how long nobody must have asked for anything before the stock is filled up
@@ -164,7 +164,7 @@ class Host:
             if id in self.living:
                 raise ValueError(f"an environment {id.decode()!r} is alive already: choose another id")
             self._make(id, fields)
-        except (OSError, ValueError, IndexError, RuntimeError, DiskFull, wire.WireError) as error:
+        except Exception as error:  # whatever it is concerns this environment alone
             self._reply(wire.FAILED, id, (str(error) or type(error).__name__).encode("utf-8", "replace"))
 
     def _make(self, id: bytes, fields: list[bytes]) -> None:
@@ -263,9 +263,12 @@ class Host:
                 self._kill(id)
                 self._ended(living)
             del self.living[id]
-            self.stock.remove(living.slot)
-            if living.disk is not None:
-                self.stock.discard(living.disk)
+            try:
+                self.stock.remove(living.slot)
+                if living.disk is not None:
+                    self.stock.discard(living.disk)
+            except OSError as error:
+                os.write(2, f"alonzo sandbox host: giving {id.decode()} back: {error}\n".encode())
         self._reply(wire.RELEASED, id)
 
     def close(self) -> None:
@@ -292,6 +295,8 @@ def main(descriptor: int, folder: str) -> None:
     # SIGTERM rather than SIGKILL, so that frozen processes are thawed and groups removed; the socket's end says it too.
     _signal.signal(_signal.SIGTERM, _terminate)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, _signal.SIGTERM)
+    with contextlib.suppress(OSError):  # not without root; a cold start waits for us, and we do little
+        os.setpriority(os.PRIO_PROCESS, 0, enter.EAGER)
     os.set_inheritable(descriptor, False)
     control = _socket.socket(fileno=descriptor)
     control.setblocking(True)

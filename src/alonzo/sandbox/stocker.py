@@ -19,6 +19,8 @@ from alonzo.sandbox.tmpdisk import Disk, LoopDisks
 
 # Requests. NETWORK has no way out, LINKED has one; both take the key by which DETACH gives it back.
 NETWORK, LINKED, DETACH, DISK, DISCARD = b"network", b"linked", b"detach", b"disk", b"discard"
+#: The helper's priority: what it makes is for later.
+_PATIENT = 5
 BROKEN = b"broken"  # the second field of an answer: what was asked for could not be made
 
 
@@ -36,6 +38,7 @@ class Stocker:
         if self.pid == 0:
             try:
                 self.channel.close()
+                os.setpriority(os.PRIO_PROCESS, 0, _PATIENT)
                 _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
                 _Helper(theirs, networks, disks, rootless=rootless).serve()
             finally:
