@@ -189,6 +189,28 @@ async def test_a_reservation_of_zero_fails_at_once(world: Any) -> None:
     assert not ran.calls
 
 
+async def test_a_function_gets_no_more_events_at_a_time_than_are_reserved_for_it(world: Any) -> None:
+    """A backlog of a function with a reservation runs without a single throttle."""
+    world.function("f", "", reserved_concurrency=2)
+    at_once: list[int] = []
+    running = 0
+
+    class Invoker:
+        async def invoke(self, fv: Any, invocation: Invocation) -> InvokeResult:
+            nonlocal running
+            running += 1
+            at_once.append(running)
+            await asyncio.sleep(0.001)
+            running -= 1
+            return FINE
+
+    world.engine._deliverer._invoker = Invoker()
+    await world.parts.db.write(lambda c: world.engine.queue.enqueue(c, *(event(n) for n in range(100))))
+    world.engine.queue.wake()
+    await until(lambda: rows(world) == 0)
+    assert (len(at_once), max(at_once)) == (100, 2)
+
+
 async def test_an_event_of_a_deleted_function_is_dropped(world: Any) -> None:
     """An event whose function is gone leaves the queue."""
     await world.engine.queue.accept(event(name="gone"))

@@ -109,6 +109,15 @@ class Deliverer:
             if lane.jobs and lane.running >= lane.limit and self._growing is None:
                 self._growing = asyncio.get_running_loop().call_later(_GROW_EVERY_S, self._grow)
 
+    def _set_limits(self, lane: Lane, reserved: int | None) -> None:
+        """A function never gets more at a time than is reserved for it: the rest would only be throttled."""
+        most = self._lane_most if reserved is None else min(self._lane_most, reserved)
+        if lane.most != most:
+            lane.limit = min(most, LANE_START_PER_CPU * (os.cpu_count() or 1))
+            lane.most = most
+            self._queue.line_up(lane)
+            self.pump()
+
     def _look_at_arrivals(self) -> None:
         """Once per window: how many jobs may be started in it."""
         now = asyncio.get_running_loop().time()
@@ -132,10 +141,10 @@ class Deliverer:
         self._growing = None
         again = False
         for lane in self._queue.lanes.values():
-            if lane.jobs and lane.running >= lane.limit < self._lane_most:
+            if lane.jobs and lane.running >= lane.limit < lane.most:
                 again = True
                 if lane.completed < lane.limit:
-                    lane.limit = min(2 * lane.limit, self._lane_most)
+                    lane.limit = min(2 * lane.limit, lane.most)
                     self._queue.line_up(lane)
             lane.completed = 0
         if again and not self._closing:
@@ -162,6 +171,7 @@ class Deliverer:
             if isinstance(job.what, AsyncEvent):
                 settlement = await self._run_event(job, job.what, lane)
             else:
+                self._set_limits(lane, None)
                 settlement = await self._run_delivery(job, job.what)
             if settlement is not None:
                 self._queue.settle(settlement)
@@ -182,8 +192,7 @@ class Deliverer:
             return self._back_off(job, str(error), self._default_age_ends(job))
         if fv.reserved_concurrency == 0:
             return self._failed(job, event, fv, config, "ZeroReservedConcurrency", None, count=0)
-        if fv.reserved_concurrency is not None:
-            lane.limit = max(1, min(lane.limit, fv.reserved_concurrency))
+        self._set_limits(lane, fv.reserved_concurrency)
         if self._clock.now() - job.enqueued_at > config.max_age_s:
             return self._failed(job, event, fv, config, "EventAgeExceeded", None)
         try:

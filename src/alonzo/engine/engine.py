@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 
 from alonzo.dispatch import Parts
 from alonzo.engine.concurrency import Concurrency
 from alonzo.engine.credentials import Credentials
-from alonzo.engine.delivery import LANE_START_PER_CPU, Deliverer
+from alonzo.engine.delivery import Deliverer
 from alonzo.engine.environments import Surroundings
 from alonzo.engine.hosts import LocalHost, RootSource, ServeAws
 from alonzo.engine.invoker import Invoker, stopping
@@ -63,7 +62,7 @@ class Engine:
             parts, shared, sandbox=sandbox, runtimes=runtimes, serve_aws=serve_aws, credentials=self.credentials
         )
         self.invoker = Invoker(self.pools, self._host, self.concurrency, shared)
-        self.queue = Queue(parts.db, parts.clock, lane_limit=LANE_START_PER_CPU * (os.cpu_count() or 1))
+        self.queue = Queue(parts.db, parts.clock)
         self._deliverer = Deliverer(
             self.queue,
             self.invoker,

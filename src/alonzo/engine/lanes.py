@@ -14,13 +14,15 @@ LANE_BYTES = 8 << 20
 class Lane:
     """Jobs that share a fate: those of one function wait for each other, never for another's."""
 
-    __slots__ = ("bytes", "completed", "jobs", "limit", "name", "queued", "running", "skipped_from")
+    __slots__ = ("bytes", "completed", "jobs", "limit", "most", "name", "queued", "running", "skipped_from")
 
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.jobs: deque[Job] = deque()
         self.running = 0
-        self.limit = limit
+        #: Jobs that may run at a time: one, until it is known (`most` is set) what the function allows.
+        self.limit = 1
+        self.most = 0
         #: Whether it stands in the line of lanes that may start a job.
         self.queued = False
         self.bytes = 0

@@ -33,15 +33,12 @@ _BATCH = 256
 class Queue:
     """See the module. Services use `enqueue` and `wake`, or `accept`; the rest is the deliverer's."""
 
-    def __init__(
-        self, db: Database, clock: Clock, *, owner: str = "local", lane_limit: int = 8, lease_s: float = math.inf
-    ) -> None:
+    def __init__(self, db: Database, clock: Clock, *, owner: str = "local", lease_s: float = math.inf) -> None:
         """`lease_s` is how long this host's claim on its jobs lasts where others share the database; it is renewed
         three times as often. Infinite: the database is this host's own."""
         self._db = db
         self._clock = clock
         self._store = JobStore(owner)
-        self._lane_limit = lane_limit
         self._lease_s = lease_s
         #: Called when there may be something to start.
         self.pump: Callable[[], None] = lambda: None
@@ -280,7 +277,7 @@ class Queue:
         self._bytes += job.size
         lane = self.lanes.get(job.lane)
         if lane is None:
-            lane = self.lanes[job.lane] = Lane(job.lane, self._lane_limit)
+            lane = self.lanes[job.lane] = Lane(job.lane)
         lane.jobs.append(job)
         lane.bytes += job.size
         self.line_up(lane)
