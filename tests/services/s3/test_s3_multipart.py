@@ -187,8 +187,12 @@ async def test_composite_and_full_checksums(s3_: Any) -> None:
     composite = _crc32(b"".join(base64.b64decode(one) for one in crcs)) + "-2"
     listed = {"MultipartUpload": {"Parts": parts}}
     await s3_.fails("BadDigest", "CompleteMultipartUpload", **upload, **listed, ChecksumCRC32=crcs[0])
+    await s3_.fails("BadDigest", "CompleteMultipartUpload", **upload, **listed, ChecksumType="FULL_OBJECT")
     done = await s3_("CompleteMultipartUpload", **upload, **listed, ChecksumCRC32=composite)
     assert (done["ChecksumCRC32"], done["ChecksumType"]) == (composite, "COMPOSITE")
+    for number, crc in enumerate(crcs, 1):
+        got = await s3_("HeadObject", Bucket="bkt", Key="k", PartNumber=number, ChecksumMode="ENABLED")
+        assert (got["ChecksumCRC32"], got["ChecksumType"]) == (crc, "COMPOSITE")
     attributes = await s3_(
         "GetObjectAttributes", Bucket="bkt", Key="k", ObjectAttributes=["ObjectParts", "Checksum"], MaxParts=1
     )
@@ -203,6 +207,8 @@ async def test_composite_and_full_checksums(s3_: Any) -> None:
         parts.append({"PartNumber": number, "ETag": answer["ETag"]})
     done = await s3_("CompleteMultipartUpload", **upload, MultipartUpload={"Parts": parts})
     assert (done["ChecksumCRC32"], done["ChecksumType"]) == (_crc32(FIVE + TAIL), "FULL_OBJECT")
+    got = await s3_("HeadObject", Bucket="bkt", Key="k", PartNumber=1, ChecksumMode="ENABLED")
+    assert "ChecksumCRC32" not in got
 
 
 async def test_checksum_rules(s3_: Any) -> None:

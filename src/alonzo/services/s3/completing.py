@@ -136,9 +136,10 @@ def _given_checksum(upload: Upload, params: Mapping[str, Any]) -> str | None:
     algorithm = upload.algorithm or checksums.DEFAULT
     kind = params.get("ChecksumType")
     if kind is not None and upload.algorithm and kind != upload.checksum_type:
-        raise invalid_request(
-            f"The upload was created using the {upload.checksum_type} checksum mode. The complete request must use"
-            " the same checksum mode."
+        raise ServiceError(
+            "BadDigest",
+            f"The upload was created using the {upload.checksum_type} checksum mode. The complete request must use the"
+            " same checksum mode.",
         )
     found = [
         (name.removeprefix("Checksum"), value)

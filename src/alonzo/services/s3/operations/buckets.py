@@ -62,7 +62,7 @@ async def create_bucket(state: State, ctx: Context, params: Params) -> Result:
     if existing is not None:
         _answer_taken(ctx, existing, region)
     location = f"/{name}" if region == DEFAULT_REGION else f"{ctx.endpoint.rstrip('/')}/{name}/"
-    return {"Location": location, "BucketArn": new.arn}
+    return {"Location": location}
 
 
 def _region_of(ctx: Context, constraint: str | None) -> str:
@@ -142,7 +142,7 @@ async def delete_bucket(state: State, ctx: Context, params: Params) -> Result:
 
 async def head_bucket(state: State, ctx: Context, params: Params) -> Result:
     bucket = state.bucket(params["Bucket"])
-    return {"BucketRegion": bucket.region, "BucketArn": bucket.arn, "AccessPointAlias": False}
+    return {"BucketRegion": bucket.region, "AccessPointAlias": False}
 
 
 async def get_bucket_location(state: State, ctx: Context, params: Params) -> Result:
@@ -173,7 +173,6 @@ async def list_buckets(state: State, ctx: Context, params: Params) -> Result:
         entry: dict[str, Any] = {
             "Name": bucket.name,
             "CreationDate": shown_time(bucket.created_ms),
-            "BucketArn": bucket.arn,
         }
         if paged:
             entry["BucketRegion"] = bucket.region

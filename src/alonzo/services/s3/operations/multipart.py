@@ -77,6 +77,8 @@ def _checksum_plan(params: Params) -> tuple[str, str]:
             )
         return "", "FULL_OBJECT"
     kinds = checksums.TYPES[algorithm]
+    if kind not in (None, "COMPOSITE", "FULL_OBJECT"):
+        raise invalid_request("Value for x-amz-checksum-type header is invalid.")
     if kind is None:
         return algorithm, kinds[0]
     if kind not in kinds:

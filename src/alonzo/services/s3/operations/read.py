@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from alonzo.services.s3 import bodies, checksums
 from alonzo.services.s3.conditions import check_read
 from alonzo.services.s3.errors import invalid_argument, invalid_request
 from alonzo.services.s3.finding import find_object, pieces_of
-from alonzo.services.s3.models import Bucket, S3Object, shown_time
+from alonzo.services.s3.models import MAX_PARTS, Bucket, Part, S3Object, shown_time
 from alonzo.services.s3.ranges import parse_range
 from alonzo.services.s3.state import State
 from alonzo.services.s3.store import uploads as part_store
@@ -31,38 +32,49 @@ _OVERRIDES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Which of an object's bytes are asked for: all, a range (`partial`), or one of its uploaded parts."""
+
+    offset: int
+    length: int
+    partial: bool
+    part: Part | None = None
+
+
 async def get_object(state: State, ctx: Context, params: Params) -> Result:
-    bucket = state.bucket(params["Bucket"])
-    _check_asked(ctx, params)
-    found = await find_object(state, ctx, bucket, params, "GET")
-    check_read(params, found)
-    offset, length, partial = _selected(state, params, found)
-    result = _described(bucket, found, params, whole=not partial)
-    if partial:
-        result["ContentRange"] = f"bytes {offset}-{offset + length - 1}/{found.size}"
-    result["ContentLength"] = length
+    bucket, found, selection = await _selected(state, ctx, params, "GET")
+    result = _described(bucket, found, params, selection)
     if not found.extents:
         data = found.data or b""
-        result["Body"] = data[offset : offset + length] if partial else data
+        end = selection.offset + selection.length
+        result["Body"] = data[selection.offset : end] if selection.partial else data
     else:
         pieces = pieces_of(state, found)
-        result["Body"] = bodies.outgoing(state, bodies.cut(pieces, offset, length) if partial else pieces)
-    _add_parts_count(found, params, result)
+        if selection.partial:
+            pieces = bodies.cut(pieces, selection.offset, selection.length)
+        result["Body"] = bodies.outgoing(state, pieces)
     return result
 
 
 async def head_object(state: State, ctx: Context, params: Params) -> Result:
+    bucket, found, selection = await _selected(state, ctx, params, "HEAD")
+    return _described(bucket, found, params, selection)
+
+
+async def _selected(state: State, ctx: Context, params: Params, method: str) -> tuple[Bucket, S3Object, _Selection]:
+    """The object asked for, its conditions checked, and which of its bytes."""
     bucket = state.bucket(params["Bucket"])
     _check_asked(ctx, params)
-    found = await find_object(state, ctx, bucket, params, "HEAD")
+    found = await find_object(state, ctx, bucket, params, method)
     check_read(params, found)
-    offset, length, partial = _selected(state, params, found)
-    result = _described(bucket, found, params, whole=not partial)
-    if partial:
-        result["ContentRange"] = f"bytes {offset}-{offset + length - 1}/{found.size}"
-    result["ContentLength"] = length
-    _add_parts_count(found, params, result)
-    return result
+    number = params.get("PartNumber")
+    if number is not None:
+        return bucket, found, _part_selected(state, found, number)
+    chosen = parse_range(params.get("Range"), found.size)
+    if chosen is None:
+        return bucket, found, _Selection(0, found.size, False)
+    return bucket, found, _Selection(*chosen, True)
 
 
 def _check_asked(ctx: Context, params: Params) -> None:
@@ -72,14 +84,9 @@ def _check_asked(ctx: Context, params: Params) -> None:
         raise invalid_request("Request specific response headers cannot be used for anonymous GET requests.")
 
 
-def _selected(state: State, params: Params, found: S3Object) -> tuple[int, int, bool]:
-    """(offset, length, whether it is a part of the content)."""
-    number = params.get("PartNumber")
-    if number is None:
-        chosen = parse_range(params.get("Range"), found.size)
-        return (0, found.size, False) if chosen is None else (*chosen, True)
+def _part_selected(state: State, found: S3Object, number: int) -> _Selection:
     total = found.details.get("parts", 1)
-    if not 1 <= number <= 10_000:
+    if not 1 <= number <= MAX_PARTS:
         raise invalid_argument("Part number must be an integer between 1 and 10000, inclusive", "partNumber", number)
     if number > total:
         raise ServiceError(
@@ -89,14 +96,16 @@ def _selected(state: State, params: Params, found: S3Object) -> tuple[int, int, 
             fields={"ActualPartCount": total, "PartNumberRequested": number},
         )
     if "parts" not in found.details:
-        return 0, found.size, found.size > 0
+        return _Selection(0, found.size, found.size > 0)
     parts = state.db.read_nowait(lambda connection: part_store.list_parts(connection, found.id, limit=number))
-    return sum(part.size for part in parts[: number - 1]), parts[number - 1].size, True
+    part = parts[number - 1]
+    return _Selection(sum(one.size for one in parts[:-1]), part.size, True, part)
 
 
-def _described(bucket: Bucket, found: S3Object, params: Params, *, whole: bool) -> dict[str, Any]:
+def _described(bucket: Bucket, found: S3Object, params: Params, selection: _Selection) -> dict[str, Any]:
     """What GET and HEAD tell of an object."""
     result: dict[str, Any] = {
+        "ContentLength": selection.length,
         "AcceptRanges": "bytes",
         "LastModified": shown_time(found.modified_ms),
         "ETag": found.quoted_etag,
@@ -115,17 +124,28 @@ def _described(bucket: Bucket, found: S3Object, params: Params, *, whole: bool) 
         result["TagCount"] = len(found.tags)
     if bucket.versioning:
         result["VersionId"] = found.shown_version
-    if params.get("ChecksumMode") == "ENABLED" and (whole or params.get("PartNumber") is not None):
-        result.update(checksum_members(found.details))
+    if selection.partial:
+        last = selection.offset + selection.length - 1
+        result["ContentRange"] = f"bytes {selection.offset}-{last}/{found.size}"
+    if selection.part is not None:
+        result["PartsCount"] = found.details["parts"]
+    if params.get("ChecksumMode") == "ENABLED":
+        result.update(_checksums(found, params, selection))
     for name, header in _OVERRIDES.items():
         if params.get(name) is not None:
             result[header] = params[name]
     return result
 
 
-def _add_parts_count(found: S3Object, params: Params, result: Result) -> None:
-    if params.get("PartNumber") is not None and "parts" in found.details:
-        result["PartsCount"] = found.details["parts"]
+def _checksums(found: S3Object, params: Params, selection: _Selection) -> dict[str, str]:
+    """The checksum of what is sent, where one is kept: of the whole, or of a part that has its own."""
+    members = checksum_members(found.details)
+    if selection.part is None:
+        return members if not selection.partial or params.get("PartNumber") is not None else {}
+    if members.get("ChecksumType") == "COMPOSITE":
+        (algorithm,) = found.details["checksums"]
+        return {checksums.member(algorithm): selection.part.checksum, "ChecksumType": "COMPOSITE"}
+    return members if found.details["parts"] == 1 else {}
 
 
 async def get_object_attributes(state: State, ctx: Context, params: Params) -> Result:
