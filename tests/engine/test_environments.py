@@ -36,6 +36,7 @@ async def test_an_environment_is_used_again(world: Any) -> None:
     assert len({pid for pid, _ in answers}) == 1
 
 
+@pytest.mark.slow
 async def test_concurrent_requests_get_environments_of_their_own(world: Any) -> None:
     """Three requests at the same time run in three processes, one log stream each."""
     fv = world.function("f", SLEEP)
@@ -83,6 +84,7 @@ async def test_a_new_revision_retires_the_old_environments(world: Any) -> None:
     assert await soon(lambda: len(world.served) == 1)
 
 
+@pytest.mark.slow
 async def test_retiring_lets_the_running_invocation_end(world: Any) -> None:
     """A deleted function's running invocation is answered; then its environment ends."""
     fv = world.function("f", SLEEP)
@@ -147,6 +149,7 @@ async def test_credentials_are_assumed_once_and_renewed(make: Any) -> None:
         assert await answer(world, fv) == "ASIA0000000000000002"
 
 
+@pytest.mark.slow
 async def test_reserved_concurrency(world: Any) -> None:
     """One more request than reserved is 429 with AWS's reason; the place is free again after the answer."""
     fv = world.function("f", SLEEP, reserved_concurrency=1)
@@ -165,6 +168,7 @@ async def test_reserved_concurrency(world: Any) -> None:
         await world.invoke(fv, b"0")
 
 
+@pytest.mark.slow
 async def test_account_concurrency(make: Any) -> None:
     """The account's limit, less what is reserved, is shared by the functions without a reservation."""
     async with make(account_concurrency=3) as world:
@@ -180,6 +184,7 @@ async def test_account_concurrency(make: Any) -> None:
         await world.invoke(free, b"0")
 
 
+@pytest.mark.slow
 async def test_the_number_of_environments_is_bounded(make: Any) -> None:
     """At max_environments an idle environment of another function makes room; if all are busy it is 429."""
     async with make(max_environments=1) as world:

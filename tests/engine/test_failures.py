@@ -30,6 +30,7 @@ async def test_an_exception(world: Any) -> None:
     assert "Status" not in reports[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "message", "logged"),
     [
@@ -107,6 +108,7 @@ async def test_a_time_out(world: Any) -> None:
     assert json.loads((await world.invoke(fv, b"2")).payload) == [1, True]
 
 
+@pytest.mark.slow
 async def test_a_missing_module(world: Any) -> None:
     """An import error is tried again within the invocation and answered as the runtime reported it."""
     fv = world.function("f", "import nothing_like_this\n")
@@ -135,6 +137,7 @@ async def test_a_missing_entry_point(world: Any) -> None:
     }
 
 
+@pytest.mark.slow
 async def test_a_response_that_is_too_large(world: Any) -> None:
     """An answer over 6,291,556 bytes becomes Function.ResponseSizeTooLarge, and the next invocation works."""
     fv = world.function("f", "def handler(e, c):\n    return 'x' * e\n", timeout_s=10)
@@ -236,6 +239,7 @@ async def test_output_after_the_answer_and_without_line_end(world: Any) -> None:
     assert re.fullmatch(rf"\[INFO\]\t\S+Z\t{ID}\tone\ntwo\n", framed)
 
 
+@pytest.mark.slow
 async def test_a_log_flood_is_bounded(world: Any) -> None:
     """A function that writes 20 MB while its log cannot be stored waits or loses lines, and the count is logged."""
     gate = asyncio.Event()

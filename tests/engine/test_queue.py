@@ -154,6 +154,7 @@ async def test_success_goes_to_its_destination_as_the_functions_role(world: Any)
     assert (call[0].principal.kind, call[0].principal.role_arn) == ("role", fv.role_arn)
 
 
+@pytest.mark.slow
 async def test_throttles_back_off_until_the_event_is_too_old(make: Any) -> None:
     """A throttled event is tried after 1, 2, 4 … at most 300 seconds, and given up when it is six hours old."""
     clock = FakeClock()
@@ -277,6 +278,7 @@ async def test_a_hand_over_that_is_repeated_runs_once(world: Any) -> None:
     assert len(ran.calls) == 1
 
 
+@pytest.mark.slow
 async def test_a_stuck_function_does_not_hold_up_another(make: Any) -> None:
     """With more events of a stuck function than memory holds, another function's event runs at once."""
     async with make(account_concurrency=64) as world:

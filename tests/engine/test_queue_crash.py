@@ -82,6 +82,7 @@ def test_nothing_accepted_is_lost_by_kill_9(tmp_path: Path) -> None:
     assert len(have_run) - len(set(have_run)) < 3 * 300
 
 
+@pytest.mark.slow
 async def test_a_host_adopts_what_another_left(make: Any) -> None:
     """Jobs of a host whose lease has run out are run by another that shares the database; while it lasts, not."""
     from alonzo.engine.function import InvokeResult
