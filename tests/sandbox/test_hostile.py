@@ -582,3 +582,19 @@ async def test_host_device_files_work_and_no_more(isolated: Any) -> None:
         "['fd', 'full', 'null', 'random', 'stderr', 'stdin', 'stdout', 'tty', 'urandom', 'zero'] 8 b'\\x00\\x00'\n"
     )
     assert result.exit.code == 0
+
+
+async def test_init_is_small_and_nameless(isolated: Any) -> None:
+    """While a function runs, its init is no Python any more: process 1 has a few pages and tells nothing."""
+    result = await isolated.run(
+        """
+        import os, time
+        end = time.monotonic() + 5
+        while b"python" in open("/proc/1/cmdline", "rb").read() or "alonzo-init" not in open("/proc/1/cmdline").read():
+            assert time.monotonic() < end or os.uname().machine != "x86_64", "init did not become small"
+            time.sleep(0.01)
+        print(int(open("/proc/1/statm").read().split()[1]) * 4, "KiB")
+        """
+    )
+    if os.uname().machine == "x86_64":
+        assert int(result.output.split()[0]) <= 64

@@ -18,12 +18,13 @@ import _signal  # type: ignore[import-not-found]  # `signal` would import enum
 import _socket
 import contextlib
 import fcntl
+import gc
 import os
 import resource
 import select
 import struct
 
-from alonzo.sandbox import confine, mounts, syscalls, wire
+from alonzo.sandbox import confine, mounts, smallinit, syscalls, wire
 
 TELEMETRY_FD = 62
 #: The priority of the host, and of what it forks until that runs the function's own program.
@@ -89,6 +90,7 @@ def start(place: Place, site: Site) -> int:
     """Clone init; answers its process id. Failures inside are written to the pipe `site.error` and end init."""
     pid = syscalls.clone(_NAMESPACES)
     if pid == 0:
+        gc.disable()  # it would copy the pages shared with the host
         try:
             _keep_only(place, site)
             enter(place, site)
@@ -175,6 +177,8 @@ def _be_init(place: Place, site: Site, first: int) -> None:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     _die_with_host(place)
     os.close(4)
+    with contextlib.suppress(OSError):
+        smallinit.become(syscalls.MACHINE, first)
     while True:
         pid, result, usage = os.wait4(-1, 0)
         if pid == first:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # `signal` would import enum
 import _socket
 import contextlib
+import gc
 import os
 import select
 import sys
@@ -305,6 +306,9 @@ def main(descriptor: int, folder: str) -> None:
     except (OSError, ValueError) as error:
         wire.send(control, wire.pack(wire.FAILED, b"", str(error).encode("utf-8", "replace")))
         sys.exit(1)
+    # What exists now is there for good: a collection must not write into pages that every init shares.
+    gc.collect()
+    gc.freeze()
     try:
         host.run()
     except _Gone:
