@@ -1,7 +1,8 @@
 """Giving up privileges for good, in the child; and who it is afterwards.
 
 As root every living environment has a uid and gid of its own from a block that this host claimed, so that no signal,
-ptrace or file permission reaches from one to another even if namespaces failed. Without root there is only one uid; the
+ptrace or file permission reaches from one to another even if namespaces failed; and its init, which lies outside the
+control groups, has another one again, so that the function cannot take it over. Without root there is only one uid; the
 environment then gets a user namespace of its own, in which it is uid 993 and owns nothing outside.
 Source: capabilities(7), user_namespaces(7), prctl(2).
 """
@@ -35,8 +36,8 @@ class UidBlock:
                 break
         else:
             raise OSError(98, "no free block of uids")
-        # Handed out in turn: a uid comes back as late as possible.
-        self._free = list(range(_BLOCK))
+        # Handed out in turn: a uid comes back as late as possible. Every second one is an init's.
+        self._free = list(range(0, _BLOCK, 2))
 
     def take(self) -> int:
         """A uid that nobody uses; IndexError if all are in use."""

@@ -172,13 +172,14 @@ def _be_init(place: Place, site: Site, first: int) -> None:
     os.dup2(place.host, 4)
     syscalls.close_range(5)
     place.host = 4
-    confine.drop_privileges(site.uid, place.last_cap, place.filter)
+    confine.drop_privileges(site.uid + 1 if site.uid >= 0 else -1, place.last_cap, place.filter)
     # Both are reset by the change of credentials. Not dumpable: /proc/1 then shows the function nothing.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     _die_with_host(place)
     os.close(4)
-    with contextlib.suppress(OSError):
-        smallinit.become(syscalls.MACHINE, first)
+    if not place.rootless:  # there a new program's files in /proc would belong to the function's own uid
+        with contextlib.suppress(OSError):
+            smallinit.become(syscalls.MACHINE, first)
     while True:
         pid, result, usage = os.wait4(-1, 0)
         if pid == first:
@@ -208,7 +209,7 @@ def _be_first(place: Place, site: Site, orders: _socket.socket) -> None:
     orders.close()
     order = Order(wire.unpack(message))
     os.setpriority(os.PRIO_PROCESS, 0, place.priority)
-    _set_limits(order, rootless=place.rootless)
+    _set_limits(order)
     try:
         os.chdir(order.cwd)
     except OSError as error:
@@ -248,12 +249,11 @@ def _arrange_descriptors(site: Site, orders: _socket.socket) -> _socket.socket:
     return _socket.socket(fileno=_ORDERS_FD)
 
 
-def _set_limits(order: Order, *, rootless: bool) -> None:
+def _set_limits(order: Order) -> None:
     """Lower what may be used. Source: execution-environment contract §7 (limits recorded on AWS)."""
     limits = {
         resource.RLIMIT_NOFILE: order.nofile,
-        # As root init bears the uid too; without, it is outside the user namespace in which the kernel counts.
-        resource.RLIMIT_NPROC: order.pids + (0 if rootless else 1),
+        resource.RLIMIT_NPROC: order.pids,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 65536,
     }
