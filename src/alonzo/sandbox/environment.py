@@ -196,13 +196,17 @@ class NamespaceEnvironment:
         return watchdog.descendants(self.init_pid)
 
     def _peak_now(self) -> None:
+        """The kernel keeps each process's own peak; only processes that came and went since the last look are missed."""
         total = 0
         for pid in self.processes():
             total += _high_water(pid)
         self._peak = max(self._peak, total)
 
     def memory_peak(self) -> int:
-        """The sum of the processes' peak resident memory: what AWS calls Max Memory Used counts no page cache."""
+        """The sum of the processes' peak resident memory: what AWS calls Max Memory Used counts no page cache.
+
+        It takes 0.1 ms and more, for /proc is slow.
+        """
         if not self._exit.done():
             self._peak_now()
         elif self._exit.result().oom:

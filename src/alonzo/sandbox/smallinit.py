@@ -2,7 +2,8 @@
 
 As Python, init keeps 1.4 MB of pages of its own for as long as its environment lives; as this, some 20 KB. It makes
 itself undumpable, waits for every child, and when that child is the first process, writes its wait status and peak
-memory (`enter.STATUS`) to descriptor 3 and exits. Other architectures than x86_64, and hosts without root, stay with Python's loop.
+memory (`enter.STATUS`) to descriptor 3 and exits. Other architectures than x86_64, and hosts without root, stay with
+Python's loop.
 """
 
 from __future__ import annotations
