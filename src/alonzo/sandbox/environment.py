@@ -196,7 +196,7 @@ class NamespaceEnvironment:
         return watchdog.descendants(self.init_pid)
 
     def _peak_now(self) -> None:
-        """The kernel keeps each process's own peak; only processes that came and went since the last look are missed."""
+        """The kernel keeps each process's own peak: only those that came and went since the last look are missed."""
         total = 0
         for pid in self.processes():
             total += _high_water(pid)
