@@ -46,6 +46,19 @@ class Access:
 AccessOf = Callable[[Context, str, Params], Awaitable[Sequence[Access]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Which attempt at a job this is (1 is the first), and how long ago the job was written, in seconds."""
+
+    number: int
+    age_s: float
+
+
+#: Work of a service's own that it put into the durable queue: the job's parameters, and None when it is done, or the
+#: seconds after which it is to be tried again. What it raises is tried again too, unless it is the client's error.
+JobHandler = Callable[[Context, Params, Attempt], Awaitable[float | None]]
+
+
 class Authorizer(Protocol):
     """Decides whether the context's principal may do what an `Access` says."""
 
@@ -64,7 +77,8 @@ class Service:
     `name` is botocore's (`s3`, `lambda`, `iam`, `sts`, `logs`); `handlers` maps operation names to bound coroutines;
     `access` says which permissions an operation needs (none: allowed to whoever is authenticated, or anonymous).
     `start` runs once at start (load, sweep), `run` is the background work until cancelled, `stop` ends it cleanly.
-    `live_blobs` names every blob a row still needs.
+    `live_blobs` names every blob a row still needs. `jobs` are what a Delivery to this service may name beside its
+    operations; no request reaches them.
     """
 
     name: str
@@ -75,6 +89,7 @@ class Service:
     run: Callable[[], Awaitable[None]] | None = None
     stop: Callable[[], Awaitable[None]] = _no_hook
     live_blobs: Callable[[], Awaitable[set[str]]] | None = None
+    jobs: Mapping[str, JobHandler] = field(default_factory=dict)
 
 
 class Dispatcher:

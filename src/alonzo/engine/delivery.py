@@ -18,7 +18,7 @@ from alonzo.core.arn import arn, parse_arn
 from alonzo.core.clock import Clock
 from alonzo.core.context import Context, Principal
 from alonzo.core.errors import NotImplementedOperation, ServiceError
-from alonzo.dispatch import Dispatcher
+from alonzo.dispatch import Attempt, Dispatcher
 from alonzo.engine.destinations import record, to_dead_letter, to_destination
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
 from alonzo.engine.invoker import Invoker
@@ -312,11 +312,18 @@ class Deliverer:
 
     async def _run_delivery(self, job: Job, delivery: Delivery) -> Settlement | None:
         job.tries += 1
+        again_s: float | None = None
+        service = self._dispatcher.services.get(delivery.service)
+        handler = service.jobs.get(delivery.operation) if service is not None else None
         try:
             async with asyncio.timeout(_CALL_DEADLINE_S):
-                await self._dispatcher.call(
-                    _context(delivery), delivery.service, delivery.operation, dict(delivery.params)
-                )
+                if handler is not None:
+                    attempt = Attempt(job.tries, self._clock.now() - job.enqueued_at)
+                    again_s = await handler(_context(delivery), dict(delivery.params), attempt)
+                else:
+                    await self._dispatcher.call(
+                        _context(delivery), delivery.service, delivery.operation, dict(delivery.params)
+                    )
         except ServiceError as error:
             if self._closing:
                 return None
@@ -329,7 +336,7 @@ class Deliverer:
                 return None
             log.exception("delivery %s failed", delivery.id)
             return self._back_off(job, repr(error), job.enqueued_at + _DELIVERY_AGE_S)
-        return Settlement(job)
+        return Settlement(job, None if again_s is None else self._clock.now() + max(again_s, 0.001))
 
 
 def _may_pass(error: ServiceError) -> bool:

@@ -131,7 +131,8 @@ class Delivery:
     """An operation to call later, as a service: S3's notification (lambda Invoke), a destination (sqs SendMessage).
 
     `params` must survive JSON, except that bytes are kept as bytes. `principal` is a service's name, or the ARN of the
-    role that the call is made as. The call's request id is the delivery's id.
+    role that the call is made as. The call's request id is the delivery's id. Deliveries of one source wait for each
+    other; the label `lane` tells apart those that shall not.
     """
 
     id: str
@@ -192,7 +193,7 @@ def lane_of(what: AsyncEvent | Delivery) -> str:
     """Jobs of one lane may hold each other up, those of different lanes never."""
     if isinstance(what, AsyncEvent):
         return f"{what.account_id}/{what.region}/{what.function_name}"
-    target = what.params.get("FunctionName", "") if what.service == "lambda" else ""
+    target = what.params.get("FunctionName", "") if what.service == "lambda" else what.labels.get("lane", "")
     return f"{what.account_id}/{what.region}/{what.service}.{what.operation}/{what.source_arn}/{target}"
 
 
