@@ -25,7 +25,7 @@ from alonzo.gateway.server import Extras, Gateway
 from alonzo.runtimes import Runtimes
 from alonzo.sandbox.choose import make_sandbox
 from alonzo.services import alonzo as alonzo_service
-from alonzo.services import iam, lambda_, logs, s3, sts
+from alonzo.services import iam, lambda_, logs, s3, sqs, sts
 from alonzo.storage import Blobs, Database
 from alonzo.storage.folder import DataFolder, open_data_folder
 
@@ -94,6 +94,7 @@ class App:
             logs.build(parts),
             functions.service,
             objects,
+            sqs.build(parts),
             alonzo_service.build(parts, self.engine, self.sandbox, self.runtimes),
         ]
         parts.dispatcher.use(identities.authorizer)

@@ -1,0 +1,124 @@
+"""Taking messages from a queue: what has expired and what was received too often goes elsewhere on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from alonzo.services.sqs.index import Entry, State
+from alonzo.services.sqs.live import LiveQueue
+from alonzo.services.sqs.models import Message
+from alonzo.services.sqs.state import Sqs
+from alonzo.services.sqs.store import Move
+
+#: Until when a message is hidden whose move to the dead-letter queue failed.
+_RETRY_MS = 1_000
+
+
+async def take(state: Sqs, live: LiveQueue, limit: int, visibility_ms: int) -> list[tuple[Message, Entry]]:
+    """Up to `limit` messages, hidden from others for `visibility_ms`."""
+    taken: list[tuple[Message, Entry]] = []
+    while len(taken) < limit and not live.deleted:
+        index = live.ready()
+        entries = index.take(limit - len(taken))
+        if not entries:
+            break
+        found = state.queues.messages([entry.seq for entry in entries])
+        now_ms = state.now_ms()
+        oldest_ms = now_ms - live.queue.retention_ms
+        expired: list[Entry] = []
+        spent: list[tuple[Message, Entry]] = []
+        redrive = live.queue.redrive
+        # Where the dead-letter queue is gone, messages are given as if there were no limit.
+        target = state.live_by_arn(redrive.target) if redrive is not None else None
+        for entry in entries:
+            message = found.get(entry.seq)
+            if message is None:
+                index.remove(entry.seq)
+            elif message.sent_ms < oldest_ms:
+                expired.append(entry)
+            elif redrive is not None and target is not None and entry.count >= redrive.max_receives:
+                spent.append((message, entry))
+            else:
+                _start(state, live, entry, now_ms, visibility_ms)
+                taken.append((message, entry))
+        if expired:
+            await discard(state, live, [entry.seq for entry in expired])
+        if spent and target is not None:
+            await _to_dead_letters(state, live, target, spent)
+        if live.queue.fifo and taken and not expired and not spent:
+            break  # one more look would find nothing that this one did not
+    if taken:
+        live.arm()
+    return taken
+
+
+def _start(state: Sqs, live: LiveQueue, entry: Entry, now_ms: int, visibility_ms: int) -> None:
+    entry.count += 1
+    entry.first_ms = entry.first_ms or now_ms
+    entry.started_ms = now_ms
+    entry.receipt = int.from_bytes(state.parts.ids.token_bytes(8)) >> 1
+    live.index.hide(entry, now_ms + visibility_ms)
+    state.writer.touch(entry)
+
+
+async def discard(state: Sqs, live: LiveQueue, seqs: list[int]) -> None:
+    """Delete messages for good."""
+    await state.writer.delete(seqs)
+    for seq in seqs:
+        if live.loaded:
+            live.index.remove(seq)
+        state.queues.forget(seq)
+
+
+async def _to_dead_letters(state: Sqs, live: LiveQueue, target: LiveQueue, spent: list[tuple[Message, Entry]]) -> None:
+    now_ms = state.now_ms()
+    moves = [state.writer.move(partial(_move, live, target, message, entry, now_ms)) for message, entry in spent]
+    try:
+        await asyncio.gather(*moves)
+    except BaseException:
+        for _, entry in spent:
+            live.index.hide(entry, now_ms + _RETRY_MS)
+        live.arm()
+        raise
+    for _, entry in spent:
+        live.index.remove(entry.seq)
+
+
+def _move(live: LiveQueue, target: LiveQueue, message: Message, entry: Entry, now_ms: int, new_seq: int) -> Move:
+    """A standard queue's message keeps the time at which it was sent, and so when it expires; a FIFO queue's does not.
+
+    Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+    """
+    sent_ms = now_ms if live.queue.fifo else message.sent_ms
+    return Move(
+        message.seq,
+        new_seq,
+        target.queue.id,
+        sent_ms,
+        message.dlq_source or live.queue.arn,
+        entry.count,
+        entry.first_ms,
+        message.group_id,
+    )
+
+
+def again(state: Sqs, live: LiveQueue, attempt: str, visibility_ms: int) -> list[tuple[Message, Entry]]:
+    """What an earlier receive with the same attempt id was given, as far as it is still in flight unchanged."""
+    until_ms, given = live.attempts.get(attempt, (0, []))
+    now_ms = state.now_ms()
+    if until_ms <= now_ms:
+        return []
+    index = live.ready()
+    entries = [index.entries.get(seq) for seq, _ in given]
+    held = [
+        entry
+        for entry, (_, receipt) in zip(entries, given, strict=True)
+        if entry is not None and entry.receipt == receipt and entry.state is State.IN_FLIGHT
+    ]
+    found = state.queues.messages([entry.seq for entry in held])
+    for entry in held:
+        index.hide(entry, now_ms + visibility_ms)
+        state.writer.touch(entry)
+    live.arm()
+    return [(found[entry.seq], entry) for entry in held if entry.seq in found]

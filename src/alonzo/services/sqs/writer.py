@@ -1,0 +1,158 @@
+"""Everything that is written of messages, in groups: what comes while one group is being written makes up the next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from alonzo.core.clock import Clock
+from alonzo.services.sqs import store
+from alonzo.services.sqs.index import Entry
+from alonzo.services.sqs.models import Message
+from alonzo.services.sqs.store import Duplicate, Move, NewMessage
+from alonzo.storage import Database
+
+log = logging.getLogger(__name__)
+
+#: Makes a message once its number is known.
+Draft = Callable[[int], NewMessage]
+MoveDraft = Callable[[int], Move]
+
+
+@dataclass(slots=True)
+class _Group:
+    sends: list[tuple[Draft, asyncio.Future[tuple[Message, Duplicate | None]]]] = field(default_factory=list)
+    moves: list[tuple[MoveDraft, asyncio.Future[Move]]] = field(default_factory=list)
+    deletes: list[int] = field(default_factory=list)
+    deleted: list[asyncio.Future[None]] = field(default_factory=list)
+
+
+class Writer:
+    """Sends, deletes and moves; each is on disk when its future is done."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._next: _Group | None = None
+        self._writing = False
+        self._last_seq = 0
+        self._dirty: dict[int, Entry] = {}
+        #: Called when something waits to be written by `flush`, the first time after each.
+        self.on_dirty: Callable[[], None] = lambda: None
+        #: Called for each message written, moved or deleted.
+        self.on_sent: Callable[[NewMessage], None] = lambda _: None
+        self.on_moved: Callable[[Move], None] = lambda _: None
+
+    def start(self, last_seq: int) -> None:
+        self._last_seq = last_seq
+
+    @property
+    def last_seq(self) -> int:
+        """The greatest number given so far."""
+        return self._last_seq
+
+    def send(self, draft: Draft) -> asyncio.Future[tuple[Message, Duplicate | None]]:
+        future: asyncio.Future[tuple[Message, Duplicate | None]] = asyncio.get_running_loop().create_future()
+        self._group().sends.append((draft, future))
+        return future
+
+    def move(self, draft: MoveDraft) -> asyncio.Future[Move]:
+        future: asyncio.Future[Move] = asyncio.get_running_loop().create_future()
+        self._group().moves.append((draft, future))
+        return future
+
+    def delete(self, seqs: Sequence[int]) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        group = self._group()
+        group.deletes.extend(seqs)
+        group.deleted.append(future)
+        return future
+
+    def touch(self, entry: Entry) -> None:
+        """What receiving changed is written by the next `flush`."""
+        if not self._dirty:
+            self.on_dirty()
+        self._dirty[entry.seq] = entry
+
+    async def flush(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        held = [entry.held() for entry in dirty.values() if not entry.gone]
+        if not held:
+            return
+        try:
+            await self._db.write(lambda connection: store.update_messages(connection, held))
+        except BaseException:
+            for entry in dirty.values():
+                self.touch(entry)
+            raise
+
+    def _group(self) -> _Group:
+        if self._next is None:
+            self._next = _Group()
+            if not self._writing:
+                asyncio.get_running_loop().call_soon(self._write)
+        return self._next
+
+    def _number(self, now_ms: int) -> int:
+        """Numbers grow with time, so that they grow across restarts too."""
+        self._last_seq = max(self._last_seq + 1, now_ms << 20)
+        return self._last_seq
+
+    def _write(self) -> None:
+        group, self._next = self._next, None
+        if group is None or self._writing:
+            return
+        self._writing = True
+        now_ms = int(self._clock.now() * 1000)
+        new = [draft(self._number(now_ms)) for draft, _ in group.sends]
+        moves = [draft(self._number(now_ms)) for draft, _ in group.moves]
+
+        def write(connection: Connection) -> dict[int, Duplicate]:
+            duplicates = store.insert_messages(connection, new, now_ms) if new else {}
+            if moves:
+                store.move_messages(connection, moves)
+            store.delete_messages(connection, group.deletes)
+            return duplicates
+
+        def done(written: asyncio.Future[dict[int, Duplicate]]) -> None:
+            self._writing = False
+            if self._next is not None:
+                self._write()
+            error = asyncio.CancelledError() if written.cancelled() else written.exception()
+            if error is not None:
+                _fail(group, error)
+            else:
+                self._settle(group, new, moves, written.result())
+
+        self._db.write_nowait(write).add_done_callback(done)
+
+    def _settle(
+        self, group: _Group, new: list[NewMessage], moves: list[Move], duplicates: dict[int, Duplicate]
+    ) -> None:
+        for (_, sent), one in zip(group.sends, new, strict=True):
+            before = duplicates.get(one.message.seq) if duplicates else None
+            if before is None:
+                self.on_sent(one)
+            if not sent.done():
+                sent.set_result((one.message, before))
+        for (_, moved), move in zip(group.moves, moves, strict=True):
+            self.on_moved(move)
+            if not moved.done():
+                moved.set_result(move)
+        for deleted in group.deleted:
+            if not deleted.done():
+                deleted.set_result(None)
+
+
+def _fail(group: _Group, error: BaseException) -> None:
+    futures: list[asyncio.Future[object]] = [f for _, f in group.sends]  # type: ignore[misc]
+    futures += [f for _, f in group.moves]  # type: ignore[misc]
+    futures += group.deleted  # type: ignore[arg-type]
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # a caller that has gone is no reason to complain
