@@ -25,7 +25,7 @@ from alonzo.gateway.server import Extras, Gateway
 from alonzo.runtimes import Runtimes
 from alonzo.sandbox.choose import make_sandbox
 from alonzo.services import alonzo as alonzo_service
-from alonzo.services import iam, lambda_, logs, s3, sqs, sts
+from alonzo.services import iam, lambda_, logs, s3, sns, sqs, sts
 from alonzo.storage import Blobs, Database
 from alonzo.storage.folder import DataFolder, open_data_folder
 
@@ -95,6 +95,7 @@ class App:
             functions.service,
             objects,
             sqs.build(parts),
+            sns.build(parts, self.engine.queue),
             alonzo_service.build(parts, self.engine, self.sandbox, self.runtimes),
         ]
         parts.dispatcher.use(identities.authorizer)

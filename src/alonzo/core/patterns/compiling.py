@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from alonzo.core.patterns import conditions
-from alonzo.core.patterns.errors import Fault, PatternError
+from alonzo.core.patterns.errors import Fault, PatternError, SyntaxFault
 from alonzo.core.patterns.expressions import expression
 from alonzo.core.patterns.matching import MAX_DEPTH, Matcher, Question
 from alonzo.core.patterns.tokens import Tokens
@@ -70,7 +70,23 @@ def compile_pattern(pattern: str | Mapping[str, Any], dialect: Dialect = "events
             _check_complexity(alternatives, nested)
         return Matcher(alternatives)
     except Fault as fault:
+        if dialect == "sns" and isinstance(fault, SyntaxFault):
+            raise _error(f"failed to parse JSON. {fault.redacted}", dialect) from None
         raise _error(str(fault), dialect) from None
+
+
+def json_fault(text: str) -> str | None:
+    """What AWS says of a text that is no JSON object, with its place; None where it is one."""
+    tokens, depth = Tokens(text), 0
+    try:
+        while True:
+            kind = tokens.advance()
+            depth += (kind in ("{", "[")) - (kind in ("}", "]"))
+            if depth == 0:
+                tokens.end()
+                return None if kind == "}" else "The JSON is no object"
+    except SyntaxFault as fault:
+        return fault.redacted
 
 
 def _as_text(pattern: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from alonzo.core.patterns.errors import Fault
+from alonzo.core.patterns.errors import Fault, SyntaxFault
 
 _SPACE = " \t\r\n"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -58,7 +58,7 @@ class Tokens:
 
     def fail(self, message: str) -> NoReturn:
         """Raise Fault with the place that has been reached."""
-        raise Fault(message + self._place(self._at))
+        raise Fault(message + self._place())
 
     def end(self) -> None:
         """Nothing but space may follow."""
@@ -133,7 +133,7 @@ class Tokens:
         if word is None:
             self._unexpected(f"expected a valid value {_EXPECTED}")
         self._at = word.end()
-        self.fail(f"Unrecognized token '{word.group()[:256]}': was expecting {_EXPECTED}")
+        self._broken(f"Unrecognized token '{word.group()[:256]}': was expecting {_EXPECTED}")
 
     def _finish_string(self) -> None:
         if self._string_from is not None:
@@ -148,13 +148,13 @@ class Tokens:
             parts.append(plain.group())
             self._at = plain.end()
             if self._at >= len(self._source):
-                self.fail("Unexpected end-of-input: was expecting closing quote for a string value")
+                self._broken("Unexpected end-of-input: was expecting closing quote for a string value")
             char = self._source[self._at]
             self._at += 1
             if char == '"':
                 return "".join(parts).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
             if char != "\\":
-                self.fail(
+                self._broken(
                     f"Illegal unquoted character ((CTRL-CHAR, code {ord(char)})): has to be escaped using backslash"
                     " to be included in string value"
                 )
@@ -166,11 +166,11 @@ class Tokens:
         if char == "u":
             digits = self._source[self._at : self._at + 4]
             if not re.fullmatch(r"[0-9a-fA-F]{4}", digits):
-                self.fail("Unexpected character: expected a hex-digit for character escape sequence")
+                self._broken("Unexpected character: expected a hex-digit for character escape sequence")
             self._at += 4
             return chr(int(digits, 16))
         if char not in _ESCAPES:
-            self.fail(f"Unrecognized character escape '{char}' (code {ord(char)})")
+            self._broken(f"Unrecognized character escape '{char}' (code {ord(char)})")
         return _ESCAPES[char]
 
     def _skip_space(self) -> None:
@@ -180,16 +180,22 @@ class Tokens:
     def _peek(self) -> str:
         if self._at >= len(self._source):
             what = "" if not self._open else " within/between " + ("Object" if self._open[-1] == "{" else "Array")
-            self.fail(f"Unexpected end-of-input{what}{' entries' if what else ''}")
+            self._broken(f"Unexpected end-of-input{what}{' entries' if what else ''}")
         return self._source[self._at]
 
     def _unexpected(self, expected: str) -> NoReturn:
         char = self._peek()
-        raise Fault(f"Unexpected character ('{char}' (code {ord(char)})): {expected}" + self._place(self._at))
+        self._broken(f"Unexpected character ('{char}' (code {ord(char)})): {expected}")
 
-    def _place(self, at: int) -> str:
-        line = self._source.count("\n", 0, at) + 1
-        column = at - self._source.rfind("\n", 0, at)
+    def _broken(self, message: str) -> NoReturn:
+        raise SyntaxFault(message, self._place(), self._line_and_column())
+
+    def _line_and_column(self) -> tuple[int, int]:
+        line = self._source.count("\n", 0, self._at) + 1
+        return line, self._at - self._source.rfind("\n", 0, self._at)
+
+    def _place(self) -> str:
+        line, column = self._line_and_column()
         shown = self._source[:_SHOWN]
         more = len(self._source) - len(shown)
         cut = f"[truncated {more} chars]" if more > 0 else ""
