@@ -1,20 +1,42 @@
-"""Writes settings.md and cli.md from the table of settings and the commands themselves.
+"""Writes the pages beside it: settings.md and cli.md from the table of settings and the commands themselves,
+operations.md from the services' support tables.
 
-Run it after changing either: `.venv/bin/python docs/reference/generate.py`. A test fails where the pages are stale.
+Run it after changing any of them: `.venv/bin/python docs/reference/generate.py`. A test fails where a page is stale.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 
+import alonzo.services
 from alonzo.cli.main import COMMANDS, main
 from alonzo.config import Settings
+from alonzo.protocol.model import load_model
 
 HERE = Path(__file__).parent
+#: Services of AWS's with a support table, in the order of the page; the folder, where it is named otherwise.
+_SERVICES = ("lambda", "s3", "sqs", "sns", "events", "iam", "sts", "logs", "dynamodb", "kinesis", "ssm")
+_FOLDERS = {"lambda": "lambda_"}
+_TITLES = {
+    "lambda": "Lambda",
+    "s3": "S3",
+    "sqs": "SQS",
+    "sns": "SNS",
+    "events": "EventBridge",
+    "iam": "IAM",
+    "sts": "STS",
+    "logs": "CloudWatch Logs",
+    "dynamodb": "DynamoDB",
+    "kinesis": "Kinesis",
+    "ssm": "Systems Manager",
+}
+_WORDS = ("enforced", "stored", "unsupported")
 _EXIT_CODES = """\
 Every command exits with 0 when it did what it was asked, with 1 and one sentence on standard error when it did not, and
 with 130 when Ctrl-C ended it.
@@ -78,8 +100,81 @@ def _contexts() -> Iterator[click.Context]:
                 yield click.Context(one, info_name=inner, parent=context)
 
 
+def operations_page() -> str:
+    """The page of operations: every service that has a support table."""
+    parts = [
+        "# Operations",
+        "",
+        "What each operation does with each of its parameters:",
+        "",
+        "- **enforced**: it has the effect that it has on AWS, and is checked as there;",
+        "- **stored**: it is accepted, kept and shown again where AWS shows it, and changes nothing;",
+        "- **unsupported**: a request with it gets an error that says so.",
+        "",
+        "An operation that is not implemented answers status 501, `NotImplementedException` and its own name.",
+        "",
+    ]
+    for service in _SERVICES:
+        table = Path(alonzo.services.__path__[0]) / _FOLDERS.get(service, service) / "support.toml"
+        if table.is_file():
+            parts += _service_section(service, table.read_text())
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _service_section(service: str, text: str) -> Iterator[str]:
+    table = {name: _row_of(row) for name, row in tomllib.loads(text).items()}
+    model = set(load_model(service).snake_names().values())
+    implemented = {name: row for name, row in table.items() if row is not None}
+    missing = sorted(model - set(implemented))
+    yield f"## {_TITLES[service]}"
+    yield ""
+    yield f"{len(implemented)} of {len(model)} operations."
+    yield ""
+    notes = _head_comment(text)
+    if notes:
+        yield from (notes, "")
+    yield "| Operation | Enforced | Stored | Unsupported |"
+    yield "| --- | --- | --- | --- |"
+    for name in sorted(implemented):
+        yield f"| {name} | " + " | ".join(_cell(implemented[name], word) for word in _WORDS) + " |"
+    yield ""
+    remarks = [(name, one, note) for name, row in sorted(implemented.items()) for one, note in row["notes"].items()]
+    if remarks:
+        yield from (f"- `{name}.{one}`: {note}" for name, one, note in remarks)
+        yield ""
+    if missing:
+        yield "Not implemented: " + ", ".join(missing) + "."
+        yield ""
+
+
+def _row_of(row: dict[str, Any]) -> dict[str, Any] | None:
+    """One operation's parameters by word, from either way of writing a table; None where it is not implemented."""
+    if row.get("support") == "unsupported":
+        return None
+    by_word: dict[str, Any] = {word: list(row.get(word, ())) for word in _WORDS}
+    for name, word in row.get("parameters", {}).items():
+        by_word[word].append(name)
+    return {**by_word, "notes": row.get("notes", {})}
+
+
+def _cell(row: dict[str, Any], word: str) -> str:
+    return ", ".join(f"`{name}`" for name in row[word])
+
+
+def _head_comment(text: str) -> str:
+    """What a table says before its first operation, but for the paragraph that explains the words."""
+    head = text.partition("\n[")[0].splitlines()
+    lines = [line.removeprefix("#").strip() if not line.startswith("#   ") else line[2:] for line in head]
+    blocks = "\n".join(lines).strip().split("\n\n")
+    return "\n\n".join(block for block in blocks[1:] if block).strip()
+
+
 def pages() -> dict[Path, str]:
-    return {HERE / "settings.md": settings_page(), HERE / "cli.md": commands_page()}
+    return {
+        HERE / "settings.md": settings_page(),
+        HERE / "cli.md": commands_page(),
+        HERE / "operations.md": operations_page(),
+    }
 
 
 if __name__ == "__main__":
