@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from urllib.parse import parse_qs, quote, unquote
 
 from alonzo.core.http import Request
@@ -109,6 +110,7 @@ def _scope(request: Request) -> tuple[str, str]:
     return "", ""
 
 
+@lru_cache(maxsize=4096)
 def host_labels(host: str, bases: tuple[str, ...]) -> tuple[str, ...] | None:
     """The labels before the base domain, or None where the host is an address or no base of ours."""
     name = _host_name(host)
@@ -120,6 +122,7 @@ def host_labels(host: str, bases: tuple[str, ...]) -> tuple[str, ...] | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def known_host(host: str, bases: tuple[str, ...]) -> bool:
     """Whether a request may name this host: an address, or a base domain and what is under it.
 
@@ -150,6 +153,8 @@ def _unsigned_service(request: Request, labels: tuple[str, ...] | None) -> str:
     for label in labels or ():
         if label in _HOST_LABELS:
             return _BY_SIGNING_NAME.get(label, label)
+    if "AWSAccessKeyId=" in request.query and "Signature=" in request.query:
+        return "s3"  # a link of Signature Version 2, which carries no scope
     if _LAMBDA_PATH.match(request.path):
         return "lambda"
     if request.path == "/" and "Version=" in request.query and "Action=" in request.query:
