@@ -107,6 +107,9 @@ class LocalHost:
         )
         if heir_of is None:
             environment.log_init_start(root.runtime_version, root.runtime_version_arn)
+        if root.broken:
+            environment.initialised.set_result(entrypoint_failure(root.broken))
+            return environment
         spec = Spec(
             id=self._ids.hex(32),
             argv=root.argv,
@@ -166,4 +169,4 @@ _START_SHARE_S = 0.5
 
 def _entrypoint(error: ExecError) -> Failure:
     why = "exec format error" if error.errno == errno.ENOEXEC else os.strerror(error.errno).lower()
-    return entrypoint_failure(error.path, why)
+    return entrypoint_failure(f"fork/exec {error.path}: {why}")

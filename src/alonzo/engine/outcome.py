@@ -80,8 +80,8 @@ def timeout_failure(timeout_s: float) -> Failure:
     return Failure("timeout", "Sandbox.Timedout", f"Task timed out after {timeout_s:.2f} seconds")
 
 
-def entrypoint_failure(path: str, why: str) -> Failure:
-    return Failure("error", "Runtime.InvalidEntrypoint", f"fork/exec {path}: {why}")
+def entrypoint_failure(message: str) -> Failure:
+    return Failure("error", "Runtime.InvalidEntrypoint", message)
 
 
 TOO_LARGE = Failure(

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import secrets
 import shutil
 import sys
@@ -57,6 +58,13 @@ class Prepared:
     interpreter: str
     interpreter_version: str
     packages: dict[str, str]
+
+    @property
+    def mounts(self) -> tuple[tuple[Path, str], ...]:
+        """Folders to show inside; an OS-only runtime brings none."""
+        if self.runtime.language == "provided":
+            return ()
+        return (self.lang, "/var/lang"), (self.task_runtime, "/var/runtime")
 
     @property
     def lang(self) -> Path:
@@ -105,6 +113,8 @@ class Preparer:
         Raises RuntimeUnavailable: no such runtime, no interpreter, offline, or the packages cannot be installed.
         """
         runtime = lookup(identifier)
+        if runtime.language == "provided":
+            return _nothing_to_prepare(runtime)
         interpreter = await self._interpreters.find(runtime.version)
         ready = await asyncio.to_thread(self.prepared, runtime, interpreter, hold=True)
         if ready is not None:
@@ -134,6 +144,10 @@ class Preparer:
         for runtime in RUNTIMES.values():
             if not runtime.available:
                 rows.append(RuntimeStatus(runtime, why_not="not available in Alonzo yet"))
+                continue
+            if runtime.language == "provided":
+                none = _nothing_to_prepare(runtime)
+                rows.append(RuntimeStatus(runtime, none.interpreter, none.interpreter_version, none))
                 continue
             interpreter = found.get(runtime.version)
             if interpreter is None:
@@ -308,6 +322,13 @@ class Preparer:
         executable = folder / "lang" / "bin" / f"python{runtime.version}"
         environment = {"LD_LIBRARY_PATH": str(folder / "lang" / "lib"), "PATH": os.defpath, "LC_CTYPE": "C.UTF-8"}
         return await _run([str(executable), "-E", "-s", "-S", *arguments], deadline_s, environment)
+
+
+def _nothing_to_prepare(runtime: ManagedRuntime) -> Prepared:
+    """An OS-only runtime: the function's own `bootstrap` is the program, this machine's system the rest."""
+    system = platform.freedesktop_os_release() if sys.platform == "linux" else {}
+    name = system.get("PRETTY_NAME", platform.platform())
+    return Prepared(runtime, Path(), "bootstrap of the function", f"on {name}", {})
 
 
 def _installers(interpreter: Interpreter, target: Path) -> list[list[str]]:

@@ -67,6 +67,7 @@ class Root:
     `sandbox.base.Mount(source, target)` for each. They are complete but for the system itself (/usr, /lib, /etc, /dev,
     /proc, /tmp), which is the sandbox's; /opt is missing where there are no layers. `env` holds the runtime's
     variables only (see `runtime_variables`). `runtime_version` and `runtime_version_arn` are what INIT_START names.
+    `broken` says in AWS's words why there is nothing to start: initialising it fails with Runtime.InvalidEntrypoint.
     """
 
     argv: tuple[str, ...]
@@ -75,6 +76,7 @@ class Root:
     runtime_version: str
     runtime_version_arn: str
     cwd: str = "/var/task"
+    broken: str = ""
 
 
 def runtime_variables(runtime: ManagedRuntime, handler: str) -> dict[str, str]:
@@ -96,6 +98,10 @@ def runtime_variables(runtime: ManagedRuntime, handler: str) -> dict[str, str]:
     }
     if runtime.execution_env:
         variables["AWS_EXECUTION_ENV"] = runtime.execution_env
+    if runtime.identifier == "provided.al2":
+        # As recorded: the older system names no /var/lang.
+        variables["PATH"] = variables["PATH"].removeprefix("/var/lang/bin:")
+        variables["LD_LIBRARY_PATH"] = variables["LD_LIBRARY_PATH"].removeprefix("/var/lang/lib:")
     if runtime.language == "python":
         variables |= {"LC_CTYPE": "C.UTF-8", "PWD": "/var/task", "SHLVL": "0"}
     return variables
@@ -158,7 +164,7 @@ class Runtimes:
 
     async def _mounts(self, function: Packaged, prepared: Prepared) -> tuple[tuple[Path, str], ...]:
         task = await self._code.unpack(self._blobs.path(function.code.blob_id), function.code.sha256)
-        mounts = [(prepared.lang, "/var/lang"), (prepared.task_runtime, "/var/runtime"), (task, "/var/task")]
+        mounts = [*prepared.mounts, (task, "/var/task")]
         if function.layers:
             layers = [(self._blobs.path(layer.blob_id), layer.sha256) for layer in function.layers]
             unpacked = [await self._code.unpack(package, sha256) for package, sha256 in layers]
@@ -181,17 +187,38 @@ def _how_to_start(environment: Mapping[str, str]) -> str:
 
 
 def _root(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...]) -> Root:
-    python = f"/var/lang/bin/python{prepared.runtime.version}"
-    program = ("/var/runtime/bootstrap.py", "/opt")
-    argv = {
-        "wrapper": ("/var/runtime/bootstrap", python, *program),
-        "site": (python, "-s", *program),
-        "lean": (python, "-S", *program),
-    }[_how_to_start(function.environment)]
+    argv = _bootstrap(mounts) if prepared.runtime.language == "provided" else _python(function, prepared)
     return Root(
         argv=argv,
         mounts=mounts,
         env=runtime_variables(prepared.runtime, function.handler),
         runtime_version=prepared.version_name,
         runtime_version_arn=prepared.version_arn(function.region),
+        broken="" if argv else NO_BOOTSTRAP,
     )
+
+
+#: AWS's text where neither the package nor a layer has a `bootstrap`.
+NO_BOOTSTRAP = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"
+
+
+def _bootstrap(mounts: tuple[tuple[Path, str], ...]) -> tuple[str, ...]:
+    """The function's own program: the package's before a layer's; a folder of that name does not count.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html
+    """
+    for folder, target in mounts:
+        path = folder / "bootstrap"
+        if path.is_symlink() or path.is_file():  # a link may point at what only exists inside
+            return (f"{target}/bootstrap",)
+    return ()
+
+
+def _python(function: Packaged, prepared: Prepared) -> tuple[str, ...]:
+    python = f"/var/lang/bin/python{prepared.runtime.version}"
+    program = ("/var/runtime/bootstrap.py", "/opt")
+    return {
+        "wrapper": ("/var/runtime/bootstrap", python, *program),
+        "site": (python, "-s", *program),
+        "lean": (python, "-S", *program),
+    }[_how_to_start(function.environment)]

@@ -15,7 +15,7 @@ from alonzo.runtimes.errors import RuntimeUnavailable
 class ManagedRuntime:
     """One runtime identifier.
 
-    `version` is the language's ("3.12"; "" for the OS-only ones); `deprecated` the day on which AWS ended or ends its
+    `version` is the language's ("3.12"), or the system's for the OS-only ones; `deprecated` the day on which AWS ended or ends its
     support, None where AWS names none. `available` says whether functions can run on it here.
     """
 
@@ -58,8 +58,8 @@ _TABLE = (
     ManagedRuntime("ruby3.2", "ruby", "3.2", date(2026, 3, 31)),
     ManagedRuntime("ruby3.3", "ruby", "3.3", date(2027, 3, 31)),
     ManagedRuntime("ruby3.4", "ruby", "3.4"),
-    ManagedRuntime("provided.al2", "provided"),
-    ManagedRuntime("provided.al2023", "provided"),
+    ManagedRuntime("provided.al2", "provided", "al2", date(2026, 7, 31), available=True),
+    ManagedRuntime("provided.al2023", "provided", "al2023", date(2029, 6, 30), available=True),
 )
 
 #: By identifier, in AWS's order.
