@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 from alonzo.testing import Server
 from benchmarks import load
 from benchmarks.figures import Figure, Measured
-from benchmarks.requests import invoke, signed
+from benchmarks.requests import invoke, signed, sqs_call
 from benchmarks.setup import RUNTIME, durable_server, function, memory_mb
 
 HELLO = "def handler(event, context):\n    return {'ok': 1}\n"
@@ -162,6 +163,42 @@ def objects() -> Iterator[Measured]:
     )
 
 
+def queues() -> Iterator[Measured]:
+    """Messages of 1 KB: sent, then received one by one, then deleted one by one."""
+    wanted = 20_000
+    with durable_server() as server:
+        client, endpoint = server.client("sqs"), server.endpoint
+        url = client.create_queue(QueueName="bench", Attributes={"VisibilityTimeout": "3600"})["QueueUrl"]
+        sending = sqs_call(endpoint, "SendMessage", QueueUrl=url, MessageBody="x" * 1000)
+        load.run(endpoint, [sending], connections=32, seconds=2)
+        sent = load.run(endpoint, [sending], connections=32, seconds=6).only(200)
+        client.purge_queue(QueueUrl=url)
+        load.run(endpoint, [sending], connections=32, seconds=60, count=wanted).only(200)
+        receiving, answers = sqs_call(endpoint, "ReceiveMessage", QueueUrl=url), list[bytes]()
+        received = load.run(endpoint, [receiving], connections=32, seconds=60, count=wanted, answers=answers).only(200)
+        handles = {json.loads(answer)["Messages"][0]["ReceiptHandle"] for answer in answers}
+        assert len(handles) == wanted
+        deleting = [sqs_call(endpoint, "DeleteMessage", QueueUrl=url, ReceiptHandle=handle) for handle in handles]
+        deleted = load.run(endpoint, deleting, connections=32, seconds=60, count=wanted).only(200)
+        left = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert left["ApproximateNumberOfMessagesNotVisible"] == left["ApproximateNumberOfMessages"] == "0"
+    yield Measured(
+        Figure("SQS SendMessage, 32 connections", "/s", "1 KB, answered when on disk, 6 s", at_least=4000),
+        sent.rate,
+        {"p50": sent.percentile(50), "p99": sent.percentile(99)},
+    )
+    yield Measured(
+        Figure(
+            "SQS receive and delete, 32 connections",
+            "/s",
+            f"{wanted} messages of 1 KB received, then deleted, one by one; messages per second of both together",
+            at_least=3000,
+        ),
+        1 / (1 / received.rate + 1 / deleted.rate),
+        {"receives": received.rate, "deletes": deleted.rate},
+    )
+
+
 class _Peak(threading.Thread):
     """Samples a process's memory until told to stop."""
 
@@ -217,6 +254,7 @@ CASES: dict[str, Case] = {
     "thumbnail": thumbnail,
     "events": events,
     "objects": objects,
+    "queues": queues,
     "gigabyte": gigabyte,
 }
 

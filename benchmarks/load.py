@@ -40,6 +40,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._wanted = -1
         self._status = 0
+        self._start = 0
         self._sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -69,9 +70,12 @@ class _Connection(asyncio.Protocol):
             )
             if b"transfer-encoding: chunked" in fields:
                 raise RuntimeError("the generator does not read chunked answers")
+            self._start = head + 4
             self._wanted = head + 4 + (0 if self._status in (204, 304) else length)
         if len(self._buffer) >= self._wanted:
             self._outcome.add(time.perf_counter() - self._sent, self._status)
+            if self._outcome.answers is not None:
+                self._outcome.answers.append(bytes(self._buffer[self._start :]))
             self._buffer.clear()
             self._wanted = -1
             self._next()
@@ -81,7 +85,8 @@ class _Connection(asyncio.Protocol):
 
 
 class _Collector:
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, answers: list[bytes] | None) -> None:
+        self.answers = answers
         self.latencies: list[float] = []
         self.statuses: dict[int, int] = {}
         self.done = asyncio.Event()
@@ -98,15 +103,22 @@ class _Collector:
 
 
 def run(
-    endpoint: str, requests: Iterable[bytes], *, connections: int, seconds: float, count: int | None = None
+    endpoint: str,
+    requests: Iterable[bytes],
+    *,
+    connections: int,
+    seconds: float,
+    count: int | None = None,
+    answers: list[bytes] | None = None,
 ) -> Outcome:
-    """Send `requests` (repeated forever, or `count` of them) for at most `seconds`."""
+    """Send `requests` (repeated forever, or `count` of them) for at most `seconds`; their answers' bodies go to
+    `answers` if it is given."""
     address = urlsplit(endpoint)
     stream = itertools.cycle(requests) if count is None else itertools.islice(itertools.cycle(requests), count)
 
     async def main() -> Outcome:
         loop = asyncio.get_running_loop()
-        collector = _Collector(connections)
+        collector = _Collector(connections, answers)
         started = time.perf_counter()
         end = started + seconds
         for _ in range(connections):

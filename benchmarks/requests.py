@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from urllib.parse import urlsplit
 
 from botocore.auth import S3SigV4Auth, SigV4Auth
@@ -30,3 +31,9 @@ def signed(endpoint: str, service: str, method: str, path: str, body: bytes = b"
 def invoke(endpoint: str, name: str, payload: bytes = b"{}", **headers: str) -> bytes:
     """A signed Lambda Invoke."""
     return signed(endpoint, "lambda", "POST", f"/2015-03-31/functions/{name}/invocations", payload, **headers)
+
+
+def sqs_call(endpoint: str, operation: str, **params: object) -> bytes:
+    """A signed SQS operation in the JSON protocol."""
+    target = {"X_Amz_Target": f"AmazonSQS.{operation}", "Content_Type": "application/x-amz-json-1.0"}
+    return signed(endpoint, "sqs", "POST", "/", json.dumps(params).encode(), **target)

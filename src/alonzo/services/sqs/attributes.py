@@ -13,7 +13,7 @@ import orjson
 
 from alonzo.core.policy.document import MalformedPolicy
 from alonzo.core.policy.validate import check_resource
-from alonzo.services.sqs.errors import bad_attribute, invalid_value, unknown_attribute
+from alonzo.services.sqs.errors import bad_attribute, invalid, invalid_value, unknown_attribute
 from alonzo.services.sqs.models import MAX_MESSAGE_BYTES, Queue
 
 _NUMBERS: Mapping[str, tuple[int, int]] = {
@@ -78,8 +78,6 @@ def check_changes(queue: Queue, changes: Mapping[str, str], find: Find, *, creat
 
 
 def _fifo_name() -> Exception:
-    from alonzo.services.sqs.errors import invalid
-
     return invalid("Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length")
 
 
@@ -88,8 +86,6 @@ def _check_fifo(queue: Queue, value: str) -> None:
         # AWS knows the attribute for FIFO queues only.
         raise unknown_attribute("FifoQueue") if not queue.fifo else bad_attribute("FifoQueue")
     if not queue.fifo:
-        from alonzo.services.sqs.errors import invalid
-
         raise invalid(
             "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end "
             "with .fifo suffix and be 1 to 80 in length."
@@ -139,7 +135,7 @@ def _check_redrive(queue: Queue, text: str, find: Find) -> str:
         return invalid_value(_shown(text), "RedrivePolicy", reason)
 
     policy = _json_map("RedrivePolicy", text, "Redrive policy")
-    for name in ("deadLetterTargetArn", "maxReceiveCount"):
+    for name in ("maxReceiveCount", "deadLetterTargetArn"):
         if name not in policy:
             raise refuse(f"Redrive policy does not contain mandatory attribute: {name}.")
     if set(policy) - {"deadLetterTargetArn", "maxReceiveCount"}:
@@ -151,9 +147,9 @@ def _check_redrive(queue: Queue, text: str, find: Find) -> str:
         raise refuse(f"Invalid value for maxReceiveCount: {count}, valid values are from 1 to 1000 both inclusive.")
     parts = target.split(":") if isinstance(target, str) else []
     if len(parts) != 6 or parts[0] != "arn" or parts[2] != "sqs":
-        raise refuse("Invalid value for deadLetterTargetArn.")
+        raise refuse("Only SQS queues are valid resources for deadLetterTargetArn.")
     if (parts[4], parts[3]) != (queue.account_id, queue.region):
-        raise refuse("Dead-letter target owner or region should be same as the source.")
+        raise refuse("Dead-letter target owner should be same as the source.")
     found = queue if target == queue.arn else find(target)
     if found is None:
         raise refuse("Dead letter target does not exist.")

@@ -11,46 +11,55 @@ from alonzo.services.sqs.models import Message
 from alonzo.services.sqs.state import Sqs
 from alonzo.services.sqs.store import Move
 
-#: Until when a message is hidden whose move to the dead-letter queue failed.
+#: How long a message is hidden that could not be moved or removed.
 _RETRY_MS = 1_000
 
 
 async def take(state: Sqs, live: LiveQueue, limit: int, visibility_ms: int) -> list[tuple[Message, Entry]]:
     """Up to `limit` messages, hidden from others for `visibility_ms`."""
     taken: list[tuple[Message, Entry]] = []
-    while len(taken) < limit and not live.deleted:
-        index = live.ready()
-        entries = index.take(limit - len(taken))
-        if not entries:
-            break
-        found = state.queues.messages([entry.seq for entry in entries])
+    try:
+        while len(taken) < limit and not live.deleted:
+            entries = live.ready().take(limit - len(taken))
+            if not await _sort(state, live, entries, taken):
+                break
+    finally:
         now_ms = state.now_ms()
-        oldest_ms = now_ms - live.queue.retention_ms
-        expired: list[Entry] = []
-        spent: list[tuple[Message, Entry]] = []
-        redrive = live.queue.redrive
-        # Where the dead-letter queue is gone, messages are given as if there were no limit.
-        target = state.live_by_arn(redrive.target) if redrive is not None else None
-        for entry in entries:
-            message = found.get(entry.seq)
-            if message is None:
-                index.remove(entry.seq)
-            elif message.sent_ms < oldest_ms:
-                expired.append(entry)
-            elif redrive is not None and target is not None and entry.count >= redrive.max_receives:
-                spent.append((message, entry))
-            else:
-                _start(state, live, entry, now_ms, visibility_ms)
-                taken.append((message, entry))
-        if expired:
-            await discard(state, live, [entry.seq for entry in expired])
-        if spent and target is not None:
-            await _to_dead_letters(state, live, target, spent)
-        if live.queue.fifo and taken and not expired and not spent:
-            break  # one more look would find nothing that this one did not
-    if taken:
+        # Only now, so that nothing is given twice in one answer where `visibility_ms` is 0.
+        for _, entry in taken:
+            _start(state, live, entry, now_ms, visibility_ms)
         live.arm()
     return taken
+
+
+async def _sort(state: Sqs, live: LiveQueue, entries: list[Entry], taken: list[tuple[Message, Entry]]) -> bool:
+    """Add to `taken` what can be given, and send the rest where it belongs. Whether there was any of the latter."""
+    found = state.queues.messages([entry.seq for entry in entries]) if entries else {}
+    redrive = live.queue.redrive
+    # Where the dead-letter queue is gone, messages are given as if there were no limit.
+    target = state.live_by_arn(redrive.target) if redrive is not None else None
+    oldest_ms = state.now_ms() - live.queue.retention_ms
+    gone: list[Entry] = []
+    spent: list[tuple[Message, Entry]] = []
+    for entry in entries:
+        message = found.get(entry.seq)
+        if message is None or message.sent_ms < oldest_ms:
+            gone.append(entry)
+        elif redrive is not None and target is not None and entry.count >= redrive.max_receives:
+            spent.append((message, entry))
+        else:
+            taken.append((message, entry))
+    try:
+        if gone:
+            await discard(state, live, [entry.seq for entry in gone])
+        if spent and target is not None:
+            await _to_dead_letters(state, live, target, spent)
+    except BaseException:
+        for entry in [*gone, *(entry for _, entry in spent)]:
+            if not entry.gone:
+                live.index.hide(entry, state.now_ms() + _RETRY_MS)
+        raise
+    return bool(gone or spent)
 
 
 def _start(state: Sqs, live: LiveQueue, entry: Entry, now_ms: int, visibility_ms: int) -> None:
@@ -74,13 +83,7 @@ async def discard(state: Sqs, live: LiveQueue, seqs: list[int]) -> None:
 async def _to_dead_letters(state: Sqs, live: LiveQueue, target: LiveQueue, spent: list[tuple[Message, Entry]]) -> None:
     now_ms = state.now_ms()
     moves = [state.writer.move(partial(_move, live, target, message, entry, now_ms)) for message, entry in spent]
-    try:
-        await asyncio.gather(*moves)
-    except BaseException:
-        for _, entry in spent:
-            live.index.hide(entry, now_ms + _RETRY_MS)
-        live.arm()
-        raise
+    await asyncio.gather(*moves)
     for _, entry in spent:
         live.index.remove(entry.seq)
 

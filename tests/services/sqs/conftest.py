@@ -1,0 +1,125 @@
+"""SQS behind a dispatcher, with a real database and a clock that moves when told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alonzo.config import Settings
+from alonzo.core.context import Context, Principal
+from alonzo.core.ids import Ids
+from alonzo.dispatch import Access, Dispatcher, Parts
+from alonzo.services import sqs
+from alonzo.storage import Blobs, Database
+from alonzo.testing.clock import FakeClock, settle
+
+ACCOUNT = "123456789012"
+REGION = "eu-central-1"
+
+
+class AllowAndRecord:
+    """Allows everything and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Access] = []
+
+    async def authorize(self, ctx: Context, access: Access, *, denied_code: str) -> None:
+        self.asked.append(access)
+
+
+class SqsUnderTest:
+    """Calls operations as a client would, through the dispatcher."""
+
+    def __init__(self, parts: Parts, clock: FakeClock, authorizer: AllowAndRecord) -> None:
+        self.parts = parts
+        self.clock = clock
+        self.authorizer = authorizer
+        self.service = parts.dispatcher.services["sqs"]
+
+    async def call(self, operation: str, /, *, trace: str = "", **params: Any) -> dict[str, Any]:
+        ctx = Context(ACCOUNT, REGION, Principal.root(ACCOUNT), "request", trace_header=trace)
+        return await self.parts.dispatcher.call(ctx, "sqs", operation, params)
+
+    async def queue(self, name: str = "q", **attributes: str) -> str:
+        if name.endswith(".fifo"):
+            attributes["FifoQueue"] = "true"
+        return str((await self.call("CreateQueue", QueueName=name, Attributes=attributes))["QueueUrl"])
+
+    async def send(self, url: str, body: str = "hello", **more: Any) -> dict[str, Any]:
+        return await self.call("SendMessage", QueueUrl=url, MessageBody=body, **more)
+
+    async def receive(self, url: str, count: int = 10, **more: Any) -> list[dict[str, Any]]:
+        params = {"AttributeNames": ["All"], "MessageAttributeNames": ["All"], **more}
+        result = await self.call("ReceiveMessage", QueueUrl=url, MaxNumberOfMessages=count, **params)
+        return list(result.get("Messages", []))
+
+    async def bodies(self, url: str, count: int = 10, **more: Any) -> list[str]:
+        return [one["Body"] for one in await self.receive(url, count, **more)]
+
+    async def delete(self, url: str, message: dict[str, Any]) -> None:
+        await self.call("DeleteMessage", QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+    async def attributes(self, url: str) -> dict[str, str]:
+        found = await self.call("GetQueueAttributes", QueueUrl=url, AttributeNames=["All"])
+        return dict(found["Attributes"])
+
+    async def counts(self, url: str) -> tuple[int, int, int]:
+        """Visible, in flight, delayed."""
+        found = await self.attributes(url)
+        kinds = ("", "NotVisible", "Delayed")
+        visible, hidden, delayed = (int(found[f"ApproximateNumberOfMessages{kind}"]) for kind in kinds)
+        return visible, hidden, delayed
+
+    async def arn(self, url: str) -> str:
+        return (await self.attributes(url))["QueueArn"]
+
+    async def pass_time(self, seconds: float) -> None:
+        await self.clock.advance(seconds)
+        for _ in range(5):  # the database's answers come from its thread
+            await asyncio.sleep(0.002)
+            await settle()
+
+
+@asynccontextmanager
+async def running(folder: Path, clock: FakeClock) -> AsyncIterator[SqsUnderTest]:
+    """The service on a data folder; left without goodbye, as after a crash, but for what was being written."""
+    ids, authorizer = Ids(), AllowAndRecord()
+    db = Database(folder / "alonzo.db")
+    db.open()
+    dispatcher = Dispatcher()
+    parts = Parts(Settings(), clock, ids, db, Blobs(folder / "blobs", ids), dispatcher)
+    service = sqs.build(parts)
+    dispatcher.add(service)
+    dispatcher.use(authorizer)
+    await service.start()
+    assert service.run is not None
+    background = asyncio.create_task(service.run())  # type: ignore[arg-type]
+    await settle()
+    try:
+        yield SqsUnderTest(parts, clock, authorizer)
+    finally:
+        background.cancel()
+        await asyncio.gather(background, return_exceptions=True)
+        await db.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def api(tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqsUnderTest]:
+    async with running(tmp_path, clock) as found:
+        yield found
+
+
+@pytest.fixture
+def start(tmp_path: Path, clock: FakeClock) -> Any:
+    """Starts the service again and again on one folder."""
+    return lambda: running(tmp_path, clock)
