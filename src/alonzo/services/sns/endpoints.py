@@ -24,8 +24,8 @@ from alonzo.services.sns.models import Topic
 
 PROTOCOLS = ("http", "https", "email", "email-json", "sms", "sqs", "lambda", "application", "firehose")
 _RESOLVE_S = 10.0
-_PHONE = re.compile(r"^\+?[0-9][0-9-]{0,18}[0-9]$")
-_EMAIL = re.compile(r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,255}$")
+_PHONE = re.compile(r"^\+?[0-9][0-9-]{0,18}[0-9]\Z")
+_EMAIL = re.compile(r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,255}\Z")
 
 
 class BadAddress(Exception):

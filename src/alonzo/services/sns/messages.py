@@ -16,8 +16,8 @@ from alonzo.services.sns.errors import attribute_value, invalid
 from alonzo.services.sns.models import MAX_BYTES, Message, Topic
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]")
-_ID = re.compile(r"""^[A-Za-z0-9!"#$%&'()*+,./:;<=>?@\[\\\]^_`{|}~-]{1,128}$""")
-_NUMBER = re.compile(r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?$", re.ASCII)
+_ID = re.compile(r"""^[A-Za-z0-9!"#$%&'()*+,./:;<=>?@\[\\\]^_`{|}~-]{1,128}\Z""")
+_NUMBER = re.compile(r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?\Z", re.ASCII)
 #: The first and the last sequence number have 20 digits.
 _SEQUENCE_START = 10**19
 

@@ -30,7 +30,7 @@ _ACTIONS = frozenset(
         "Subscribe",
     }
 )
-_ACCOUNT = re.compile(r"^\d{12}$")
+_ACCOUNT = re.compile(r"^\d{12}\Z")
 
 
 async def add_permission(state: State, ctx: Context, params: Params) -> Result:

@@ -16,7 +16,7 @@ from alonzo.services.sns.publishing import send_text
 from alonzo.services.sns.state import State
 
 _MAX_ENTRIES = 10
-_ENTRY_ID = re.compile(r"^[A-Za-z0-9_-]{1,80}$")
+_ENTRY_ID = re.compile(r"^[A-Za-z0-9_-]{1,80}\Z")
 
 
 async def publish(state: State, ctx: Context, params: Params) -> Result:

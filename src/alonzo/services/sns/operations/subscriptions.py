@@ -18,7 +18,7 @@ from alonzo.services.sns.state import State
 from alonzo.services.sns.subscribing import ask, check_limits, new_subscription
 
 _PENDING = "pending confirmation"
-_TOKEN = re.compile(r"^[0-9a-f]{128}$")
+_TOKEN = re.compile(r"^[0-9a-f]{128}\Z")
 
 
 async def subscribe(state: State, ctx: Context, params: Params) -> Result:

@@ -16,8 +16,8 @@ from alonzo.services.sns.operations.tags import checked_tags
 from alonzo.services.sns.paging import read_token, write_token
 from alonzo.services.sns.state import State
 
-_NAME = re.compile(r"^[A-Za-z0-9_-]{1,256}$")
-_FIFO_NAME = re.compile(r"^[A-Za-z0-9_-]{1,251}\.fifo$")
+_NAME = re.compile(r"^[A-Za-z0-9_-]{1,256}\Z")
+_FIFO_NAME = re.compile(r"^[A-Za-z0-9_-]{1,251}\.fifo\Z")
 
 
 async def create_topic(state: State, ctx: Context, params: Params) -> Result:
