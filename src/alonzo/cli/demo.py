@@ -249,6 +249,9 @@ def _pillow_layer(runtime: str, folder: Path) -> bytes:
             reasons.append(str(error))
             continue
         if done.returncode == 0:
+            # /opt is read-only: unless compiled modules hold whatever their dates, every cold start compiles Pillow.
+            compiled = ["-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", str(target)]
+            subprocess.run([sys.executable, *compiled], check=False, timeout=180)
             files = {
                 f"python/{p.relative_to(target)}": p.read_bytes() for p in sorted(target.rglob("*")) if p.is_file()
             }
