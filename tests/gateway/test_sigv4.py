@@ -6,7 +6,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
-from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth, SigV4QueryAuth
+from botocore.auth import HmacV1QueryAuth, S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
@@ -241,6 +241,68 @@ async def test_only_one_mechanism_at_a_time() -> None:
     request = presigned()
     both = with_header(request, "authorization", signed(S3SigV4Auth, service="s3").headers["authorization"])
     assert "Only one auth mechanism allowed" in (await s3_refused(changed(request, headers=both))).message
+
+
+# -- links of Signature Version 2 -------------------------------------------------------------------------------------
+
+
+def link(method="GET", url=LINK, expires=60, token=None, headers=None, secret=SECRET, path="") -> Request:
+    request = AWSRequest(method=method, url=url, headers=headers or {})
+    request.auth_path = path or None
+    HmacV1QueryAuth(BotoCredentials(KEY, secret, token), expires).add_auth(request)
+    path, _, query = request.url.removeprefix("http://").partition("/")[2].partition("?")
+    return Request(method, "/" + path, query, Headers([("Host", "localhost:4566")]), BytesStream(b"body"))
+
+
+async def test_a_link_of_signature_version_2_verifies_until_it_expires() -> None:
+    """What boto3 presigns by default for a custom endpoint passes, its subresources and type overrides signed."""
+    request = link(url=LINK + "?response-content-type=text%2Fplain%3B%20x&versionId=1&prefix=a")
+    verified = await s3(request)
+    assert (verified.access_key_id, await verified.body.read(10)) == (KEY, b"body")
+    error = await s3_refused(request, at=now() + 62)
+    assert (error.code, error.message, error.status) == ("AccessDenied", "Request has expired", 403)
+
+
+async def test_a_link_of_signature_version_2_carries_headers() -> None:
+    """Header fields that were signed into the query count as the request's, and cannot be replaced."""
+    request = link("PUT", headers={"x-amz-meta-a": "b c", "Content-Type": "text/plain"})
+    assert dict((await s3(request)).headers) == {"x-amz-meta-a": "b c", "content-type": "text/plain"}
+    assert (await s3_refused(changed(request, headers=with_header(request, "x-amz-meta-a", "z")))).status == 403
+
+
+async def test_a_virtual_hosted_link_of_signature_version_2_signs_the_bucket() -> None:
+    """The bucket's name stands before the path, wherever the host carries it."""
+    request = link(url="http://bucket.localhost:4566/key", path="/bucket/key")
+    await s3(request, resource="/bucket/key")
+    assert (await s3_refused(request, resource="/other/key")).code == "SignatureDoesNotMatch"
+
+
+@pytest.mark.parametrize(
+    ("tamper", "code"),
+    [
+        (lambda r: changed(r, path="/bucket/other"), "SignatureDoesNotMatch"),
+        (lambda r: changed(r, method="DELETE"), "SignatureDoesNotMatch"),
+        (lambda r: changed(r, query=r.query + "&versionId=2"), "SignatureDoesNotMatch"),
+        (lambda r: changed(r, query=r.query + "&x-amz-acl=public-read"), "SignatureDoesNotMatch"),
+        (lambda r: changed(r, query=r.query.replace("Expires=1", "Expires=2")), "SignatureDoesNotMatch"),
+        (lambda r: changed(r, headers=with_header(r, "x-amz-acl", "private")), "SignatureDoesNotMatch"),
+        (lambda r: changed(r, headers=with_header(r, "content-type", "a/b")), "SignatureDoesNotMatch"),
+        (lambda r: changed(r, query=r.query + "&attributes"), "InvalidRequest"),
+        (lambda r: changed(r, query=r.query.replace("Expires=", "Expires=x")), "AccessDenied"),
+        (lambda r: changed(r, query=r.query.partition("&Expires=")[0]), "AccessDenied"),
+    ],
+)
+async def test_a_link_of_signature_version_2_cannot_be_altered(tamper, code) -> None:
+    """Nothing that changes what a link does can be added or altered."""
+    assert (await s3_refused(tamper(link()))).code == code
+
+
+async def test_only_s3_takes_signature_version_2() -> None:
+    """Other services are told to use Signature Version 4, and a wrong secret or token is refused."""
+    assert (await refused(link())).code == "IncompleteSignatureException"
+    assert (await s3_refused(link(secret="other"))).code == "SignatureDoesNotMatch"
+    await s3(link(token="tok"), known=TEMPORARY)
+    assert (await s3_refused(link(token="tik"), known=TEMPORARY)).code == "InvalidToken"
 
 
 async def test_other_services_can_be_presigned() -> None:

@@ -35,7 +35,7 @@ class NotImplementedOperation(ServiceError):
 
     def __init__(self, service: str, operation: str) -> None:
         super().__init__(
-            "NotImplementedException",
+            "NotImplemented" if service == "s3" else "NotImplementedException",
             f"Alonzo does not implement {service}:{operation} yet.",
             status=501,
         )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 import orjson
 
 from alonzo import __version__
 from alonzo.core.context import Context
 from alonzo.core.errors import InternalFailure, NotImplementedOperation, ServiceError
-from alonzo.core.http import Request, Response
+from alonzo.core.http import Headers, Request, Response
 from alonzo.core.identity import Credential, Credentials
-from alonzo.core.streams import BodyTooLarge, BytesStream, ByteStream, FileBody
+from alonzo.core.streams import BodyTooLarge, BytesStream, FileBody
 from alonzo.dispatch import Parts
 from alonzo.gateway.cors import Cors
 from alonzo.gateway.routing import Route, known_host, route
@@ -27,7 +27,7 @@ from alonzo.storage import DiskFull
 log = logging.getLogger("alonzo.gateway")
 
 #: Bodies that are held in memory: CreateFunction with a 50 MB zip in Base64 is the largest that AWS takes.
-MAX_BODY = 72 * 1024 * 1024
+MAX_BODY = 70_167_211
 
 
 class IssuedOnly:
@@ -81,12 +81,12 @@ class Gateway:
             preflight = await self._cors.preflight(found, origin)
             if preflight is not None:
                 return preflight
-        response = await self._answer(found, request_id)
+        response = await self._answer(found, request, request_id)
         if origin is not None:
             response.headers.extend(await self._cors.headers(found, origin))
         return response
 
-    async def _answer(self, found: Route, request_id: str) -> Response:
+    async def _answer(self, found: Route, received: Request, request_id: str) -> Response:
         try:
             model = load_model(found.service)
         except LookupError:
@@ -94,10 +94,9 @@ class Gateway:
         operation: str | None = None
         protocol: str | None = detect_protocol(model, found.request)
         try:
-            ctx, body = await self._identify(found, model, request_id)
-            request = replace(found.request, body=body)
+            ctx, request = await self._identify(found, received, model, request_id)
             if found.service != "s3" and request.headers.get("content-encoding") == "gzip":
-                request = replace(request, body=BytesStream(_gunzip(await request.body.read(MAX_BODY))))
+                request.body = BytesStream(_gunzip(await request.body.read(MAX_BODY)))
             parsed = await parse(model, request, max_body=MAX_BODY)
             operation, protocol = parsed.operation, parsed.protocol
             result = await self._parts.dispatcher.call(ctx, found.service, operation, parsed.params)
@@ -105,8 +104,13 @@ class Gateway:
         except ServiceError as error:
             return serialize_error(model, operation, error, request_id=request_id, protocol=protocol)
         except BodyTooLarge:
-            large = ServiceError("RequestEntityTooLarge", "Request must be smaller than 70167211 bytes.", status=413)
-            return serialize_error(model, operation, large, request_id=request_id, protocol=protocol)
+            return serialize_error(
+                model,
+                operation,
+                await _too_large(model, found.request),
+                request_id=request_id,
+                protocol=protocol,
+            )
         except DiskFull as no_space:
             log.error("request_id=%s disk full: %s", request_id, no_space)
             full = ServiceError("InternalError", str(no_space), status=507)
@@ -117,8 +121,13 @@ class Gateway:
                 model, operation, InternalFailure(request_id), request_id=request_id, protocol=protocol
             )
 
-    async def _identify(self, found: Route, model: ServiceModel, request_id: str) -> tuple[Context, ByteStream]:
-        request = found.request
+    async def _identify(
+        self, found: Route, request: Request, model: ServiceModel, request_id: str
+    ) -> tuple[Context, Request]:
+        """Who asks, and the request to parse: its body decoded, with the header fields that its query carried.
+
+        `request` is as received: what is signed of a virtual-hosted name is not its path-style form.
+        """
         verified = await verify(
             request,
             self._credentials,
@@ -127,6 +136,7 @@ class Gateway:
             service=found.service,
             protocol=model.protocol,
             body_limit=MAX_BODY,
+            resource=found.request.path,
         )
         principal = verified.principal
         ctx = Context(
@@ -140,7 +150,11 @@ class Gateway:
             user_agent=request.headers.get("user-agent") or "",
             secure=request.scheme == "https",
         )
-        return ctx, verified.body
+        parsed = found.request
+        parsed.body = verified.body
+        if verified.headers:
+            parsed.headers = Headers([*parsed.headers.items, *verified.headers])
+        return ctx, parsed
 
     async def _own(self, request: Request) -> Response:
         """What is under /_alonzo/: health, and the archives that GetFunction's links name."""
@@ -161,6 +175,30 @@ class Gateway:
 def not_served(service: str) -> ServiceError:
     """The error for a data plane that is recognised by its host name but not served yet."""
     return NotImplementedOperation(service, "Invoke")
+
+
+class _Oversized:
+    """Stands for a body of which too much was read to tell whose it is."""
+
+    length = None
+    trailers: Mapping[str, str] = {}
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        raise BodyTooLarge
+        yield b""
+
+    async def read(self, limit: int) -> bytes:
+        raise BodyTooLarge
+
+
+async def _too_large(model: ServiceModel, request: Request) -> ServiceError:
+    """The error with its operation's name, which is known only once the request is parsed."""
+    request.body = _Oversized()
+    try:
+        await parse(model, request, max_body=MAX_BODY)
+    except ServiceError as error:
+        return error
+    return ServiceError("RequestEntityTooLargeException", f"Request must be smaller than {MAX_BODY} bytes", status=413)
 
 
 def _plain(status: int, text: str) -> Response:

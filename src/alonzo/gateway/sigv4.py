@@ -23,8 +23,9 @@ from alonzo.core.context import ANONYMOUS, Principal
 from alonzo.core.errors import ServiceError
 from alonzo.core.http import Headers, Request
 from alonzo.core.identity import Credential, Credentials
-from alonzo.core.streams import BodyTooLarge, BytesStream, ByteStream
+from alonzo.core.streams import BytesStream, ByteStream
 from alonzo.gateway.chunked import ChunkSigner, Mode
+from alonzo.gateway.sigv2 import check_link, is_link, parse_link
 from alonzo.gateway.sigv4_canonical import (
     ALGORITHM,
     Signature,
@@ -54,7 +55,7 @@ class Verified:
     """The outcome. `service` and `region` are the signature's scope, empty where the request is unsigned.
 
     `body` is the request's body, decoded where it was aws-chunked, and checked against what was signed while it is
-    read: whoever reads it must keep nothing if reading raises.
+    read: whoever reads it must keep nothing if reading raises. `headers` are fields that the query carried.
     """
 
     principal: Principal
@@ -62,6 +63,7 @@ class Verified:
     region: str
     access_key_id: str
     body: ByteStream
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 async def verify(
@@ -74,11 +76,14 @@ async def verify(
     protocol: str,
     body_limit: int = BODY_LIMIT,
     anonymous: bool | None = None,
+    resource: str = "",
 ) -> Verified:
-    """Check a request's signature. Raises ServiceError in the words of `service`, whose protocol is `protocol`.
+    """Check a request's signature. Raises ServiceError in the words of `service`, whose protocol is `protocol`;
+    BodyTooLarge.
 
     `anonymous` says whether an unsigned request may pass as ANONYMOUS; None leaves it to the service. `body_limit` is
-    in bytes, for bodies whose hash is not declared and must be computed first.
+    in bytes, for bodies whose hash is not declared and must be computed first. `resource` is the path with the bucket's
+    name before it, where that differs from the request's: Signature Version 2 signs that.
     """
     errors = _errors("s3" if service == "s3" else protocol)
     authorization = request.headers.get("authorization")
@@ -90,8 +95,8 @@ async def verify(
         return await _verify_header(request, authorization, credentials, clock, settings, service, errors, body_limit)
     if presigned:
         return await _verify_query(request, credentials, clock, settings, service, errors, body_limit)
-    if "Signature=" in request.query and "AWSAccessKeyId=" in request.query:
-        raise errors.unsupported("Signature Version 2")
+    if is_link(request.query):
+        return await _verify_link(request, resource or request.path, credentials, clock, errors)
     if service in ANONYMOUS_SERVICES if anonymous is None else anonymous:
         body = payload_of(request, request.headers.get("x-amz-content-sha256") or UNSIGNED, errors, None)
         return Verified(ANONYMOUS, "", "", "", body)
@@ -137,7 +142,7 @@ async def _verify_header(
     if declared is None:
         if errors.s3:
             raise errors.bad_payload_header("")
-        data = await _read(request.body, body_limit, errors)
+        data = await request.body.read(body_limit)
         declared = hashlib.sha256(data).hexdigest()
         body = BytesStream(data)
     signer = None
@@ -258,7 +263,7 @@ async def _verify_query(
     if declared is None and errors.s3:
         declared = UNSIGNED
     elif declared is None:
-        data = await _read(request.body, body_limit, errors)
+        data = await request.body.read(body_limit)
         declared = hashlib.sha256(data).hexdigest()
         body = BytesStream(data)
     if credential.check_signature:
@@ -317,6 +322,26 @@ def _query_fields(found: Mapping[str, str], errors: AuthErrors) -> tuple[Signatu
     return parsed, timestamp, signed_at, expires_s
 
 
+async def _verify_link(
+    request: Request, resource: str, credentials: Credentials, clock: Clock, errors: AuthErrors
+) -> Verified:
+    if not errors.s3:
+        raise errors.unsupported("Signature Version 2")
+    link = parse_link(request, resource, errors)
+    now = clock.now()
+    if now > link.expires:
+        raise errors.link_expired(link.expires, now)
+    credential = await _find(credentials, link.access_key_id, link.token, now, errors)
+    if credential.check_signature:
+        check_link(link, credential.secret, errors)
+    headers = dict(link.headers)
+    declared = request.headers.get("x-amz-content-sha256") or headers.get("x-amz-content-sha256") or UNSIGNED
+    if declared in (Mode.SIGNED.value, Mode.SIGNED_TRAILER.value):
+        raise errors.bad_query("A presigned request cannot carry signed chunks.")
+    body = payload_of(request, declared, errors, None)
+    return Verified(credential.principal, "s3", "", link.access_key_id, body, link.headers)
+
+
 # -- what both share --------------------------------------------------------------------------------------------------
 
 
@@ -357,10 +382,3 @@ def _match(
             return
         first = first if first[0] else (string_to_sign, canonical)
     raise errors.mismatch(parsed.access_key_id, first[0], signature, first[1])
-
-
-async def _read(body: ByteStream, limit: int, errors: AuthErrors) -> bytes:
-    try:
-        return await body.read(limit)
-    except BodyTooLarge:
-        raise errors.too_large(limit) from None

@@ -126,6 +126,10 @@ class AuthErrors:
         text = f"Signature expired: {stamp(ended - expires_s)} is now earlier than {stamp(now - expires_s)}"
         return self._named("SignatureDoesNotMatch", "InvalidSignatureException", text)
 
+    def link_expired(self, ended: float, now: float) -> ServiceError:
+        """A link of Signature Version 2, which only S3 takes."""
+        return self._s3("AccessDenied", "Request has expired", 403, {"Expires": _iso(ended), "ServerTime": _iso(now)})
+
     def not_yet_valid(self, signed_at: float, now: float, allowed_s: float) -> ServiceError:
         if self.s3:
             return self._s3("AccessDenied", "Request is not yet valid", 403, {"ServerTime": _iso(now)})
@@ -181,7 +185,3 @@ class AuthErrors:
                 " or a valid sha256 value."
             )
         return ServiceError("InvalidRequest" if not value else "InvalidArgument", text, status=400)
-
-    def too_large(self, limit: int) -> ServiceError:
-        code = "MaxMessageLengthExceeded" if self.s3 else "RequestEntityTooLargeException"
-        return ServiceError(code, f"Request must be smaller than {limit} bytes for this operation", status=413)

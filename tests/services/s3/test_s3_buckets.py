@@ -233,4 +233,29 @@ async def test_unsupported_is_said(s3_: Any) -> None:
     kms = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]}
     await s3_.fails("NotImplemented", "PutBucketEncryption", Bucket="bkt", ServerSideEncryptionConfiguration=kms)
     await s3_.fails("NotImplemented", "PutObject", Bucket="bkt", Key="k", ServerSideEncryption="aws:kms")
-    await s3_.fails("NotImplementedException", "GetBucketReplication", Bucket="bkt")
+    await s3_.fails(
+        "NotImplemented", "PutBucketReplication", Bucket="bkt", ReplicationConfiguration={"Role": "r", "Rules": []}
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ("GetBucketLifecycleConfiguration", "NoSuchLifecycleConfiguration"),
+        ("GetBucketReplication", "ReplicationConfigurationNotFoundError"),
+        ("GetBucketWebsite", "NoSuchWebsiteConfiguration"),
+        ("GetObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"),
+    ],
+)
+async def test_what_no_bucket_has_is_said_not_to_exist(s3_: Any, operation: str, code: str) -> None:
+    """Tools that read a whole bucket are told AWS's own "there is none", or that there is no such bucket."""
+    error = await s3_.fails(code, operation, Bucket="bkt")
+    assert error.status == 404 and error.fields == {"BucketName": "bkt"}
+    await s3_.fails("NoSuchBucket", operation, Bucket="missing")
+
+
+async def test_what_every_bucket_leaves_at_its_default(s3_: Any) -> None:
+    """No logging, no acceleration, and the owner pays."""
+    assert await s3_("GetBucketLogging", Bucket="bkt") == {}
+    assert await s3_("GetBucketAccelerateConfiguration", Bucket="bkt") == {}
+    assert await s3_("GetBucketRequestPayment", Bucket="bkt") == {"Payer": "BucketOwner"}

@@ -39,6 +39,10 @@ _BUCKET = {
     "DeleteBucketOwnershipControls": "PutBucketOwnershipControls",
     "GetBucketNotificationConfiguration": "GetBucketNotification",
     "PutBucketNotificationConfiguration": "PutBucketNotification",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+    "GetBucketReplication": "GetReplicationConfiguration",
+    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
+    "GetBucketAccelerateConfiguration": "GetAccelerateConfiguration",
 }
 #: Operations whose permission is named after them.
 _SAME = frozenset(
@@ -57,6 +61,9 @@ _SAME = frozenset(
         "PutBucketOwnershipControls",
         "GetBucketAcl",
         "PutBucketAcl",
+        "GetBucketWebsite",
+        "GetBucketLogging",
+        "GetBucketRequestPayment",
     }
 )
 _OBJECT = {

@@ -1,6 +1,7 @@
 """The handlers: each coroutine is an operation of the model, named in snake case."""
 
 from alonzo.services.s3.operations import (
+    bucket_absent,
     bucket_access,
     bucket_settings,
     buckets,
@@ -18,6 +19,7 @@ MODULES = (
     buckets,
     bucket_settings,
     bucket_access,
+    bucket_absent,
     notification,
     write,
     read,
