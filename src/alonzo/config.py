@@ -53,6 +53,9 @@ class Settings:
     )
     throttle_base_s: float = _setting(1.0, "First back-off of a throttled asynchronous invocation.", unit="s")
     clock_skew_s: float = _setting(900.0, "How far a signature's time may be off.", unit="s")
+    stream_rate_mib: float = _setting(
+        2.0, "A streamed response's rate after its first 6 MiB, as on AWS; 0 takes the limit away.", unit="MiB/s"
+    )
     log_flush_ms: int = _setting(100, "How long log lines wait to be stored together.", unit="ms")
 
     @property

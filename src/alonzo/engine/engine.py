@@ -61,7 +61,9 @@ class Engine:
         self._host = LocalHost(
             parts, shared, sandbox=sandbox, runtimes=runtimes, serve_aws=serve_aws, credentials=self.credentials
         )
-        self.invoker = Invoker(self.pools, self._host, self.concurrency, shared)
+        self.invoker = Invoker(
+            self.pools, self._host, self.concurrency, shared, stream_rate=settings.stream_rate_mib * (1 << 20)
+        )
         self.queue = Queue(parts.db, parts.clock)
         self._deliverer = Deliverer(
             self.queue,

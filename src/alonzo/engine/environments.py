@@ -21,10 +21,19 @@ from alonzo.engine.log_lines import Lines, Report
 from alonzo.engine.log_output import Output
 from alonzo.engine.log_shipper import LogShipper, LogStream
 from alonzo.engine.metering import Meter
-from alonzo.engine.outcome import TOO_LARGE, UNHANDLED, Failure, exit_failure, timeout_failure
+from alonzo.engine.outcome import (
+    STREAM_TOO_LARGE,
+    TOO_LARGE,
+    TRUNCATED,
+    UNHANDLED,
+    Failure,
+    exit_failure,
+    timeout_failure,
+)
 from alonzo.engine.runs import Run
 from alonzo.engine.runtime_api import RuntimeApi, event_message
 from alonzo.engine.runtime_state import RuntimeState
+from alonzo.engine.streaming import Flow, ResponseStream
 from alonzo.engine.tasks import Tasks
 from alonzo.sandbox.base import Environment as SandboxEnvironment
 from alonzo.sandbox.base import SandboxError
@@ -185,6 +194,9 @@ class ExecutionEnvironment:
         self._answer(InvokeResult(body, self.fv.version, UNHANDLED), Failure("error", error_type, payload=body))
 
     def runtime_init_error(self, error_type: str, body: bytes) -> None:
+        if self._run.failure is TRUNCATED:
+            request_id = self._run.invocation.request_id
+            self._answer(InvokeResult(TRUNCATED.answer(request_id), self.fv.version, UNHANDLED), TRUNCATED)
         if not self.initialised.done():
             self.initialised.set_result(Failure("error", error_type, payload=body))
 
@@ -203,6 +215,27 @@ class ExecutionEnvironment:
     # -- the end of an invocation -------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
+    def runtime_stream(self, content_type: str, flow: Flow) -> ResponseStream | None:
+        run = self._run
+        if run is None or run.stream is None or run.answered is not None:
+            return None
+        run.stream.begin(self.fv.version, content_type, flow)
+        return run.stream
+
+    def runtime_streamed(self, error_type: str, body: bytes) -> None:
+        if error_type:
+            self.runtime_error(error_type, body)
+        else:
+            self._answer(InvokeResult(b"", self.fv.version))
+
+    def runtime_stream_too_large(self) -> None:
+        self._answer(InvokeResult(STREAM_TOO_LARGE.answer(""), self.fv.version, UNHANDLED), STREAM_TOO_LARGE)
+
+    def runtime_stream_broken(self) -> None:
+        # The process may just have ended, which is the better reason; it shows, or the runtime goes on.
+        if self._run is not None and self._run.answered is None:
+            self._run.failure = TRUNCATED
+
         """END and REPORT, the bill, and the answer where it waits for the log's tail."""
         run, self._run = self._run, None
         assert run is not None

@@ -14,6 +14,7 @@ from alonzo.engine.hosts import Host
 from alonzo.engine.outcome import Failure, exit_failure, timeout_failure
 from alonzo.engine.pools import Pools
 from alonzo.engine.runs import Run
+from alonzo.engine.streaming import ResponseStream
 from alonzo.sandbox.base import Exit
 
 #: Initialisation gets ten seconds; after that it is run again within the invocation, on the function's own time-out.
@@ -30,11 +31,15 @@ def stopping() -> ServiceError:
 class Invoker:
     """See the module."""
 
-    def __init__(self, pools: Pools, host: Host, concurrency: Concurrency, shared: Surroundings) -> None:
+    def __init__(
+        self, pools: Pools, host: Host, concurrency: Concurrency, shared: Surroundings, *, stream_rate: float = 0.0
+    ) -> None:
+        """`stream_rate` is what a streamed response may take after its burst, in bytes a second (0: no limit)."""
         self._pools = pools
         self._host = host
         self._concurrency = concurrency
         self._shared = shared
+        self._stream_rate = stream_rate
         self.closing = False
 
     async def invoke(self, fv: FunctionVersion, invocation: Invocation) -> InvokeResult:
@@ -46,6 +51,24 @@ class Invoker:
         if self.closing:
             raise stopping()
         run = Run(invocation, asyncio.get_running_loop().create_future(), self._concurrency.acquire(fv))
+        self._launch(fv, run)
+        return await run.future
+
+    async def stream(self, fv: FunctionVersion, invocation: Invocation) -> ResponseStream:
+        """As `invoke`, but returns as soon as the response begins, with what there is of it then."""
+        if self.closing:
+            raise stopping()
+        stream = ResponseStream(self._stream_rate)
+        future = asyncio.get_running_loop().create_future()
+        self._launch(fv, Run(invocation, future, self._concurrency.acquire(fv), stream))
+        try:
+            await stream.began
+        except BaseException:
+            stream.abandon()
+            raise
+        return stream
+
+    def _launch(self, fv: FunctionVersion, run: Run) -> None:
         environment = self._pools.take_nowait(fv)
         if environment is None:
             if not self._pools.wait_nowait(fv, run, partial(self._begin, fv)):
@@ -54,7 +77,6 @@ class Invoker:
             self._begin(fv, run, environment)
         else:
             environment.run(run)
-        return await run.future
 
     def _begin(self, fv: FunctionVersion, run: Run, environment: ExecutionEnvironment | None = None) -> None:
         self._shared.tasks.start(self._run_later(fv, run, environment))

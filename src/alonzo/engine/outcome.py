@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import orjson
 
 from alonzo.engine.runtime_state import MAX_RESPONSE
+from alonzo.engine.streaming import MAX_STREAMED
 from alonzo.sandbox.base import Exit
 
 UNHANDLED = "Unhandled"
@@ -94,3 +95,17 @@ TOO_LARGE = Failure(
         }
     ),
 )
+
+STREAM_TOO_LARGE = Failure(
+    "error",
+    "Function.ResponseSizeTooLarge",
+    payload=orjson.dumps(
+        {
+            "errorMessage": f"Response payload size exceeded maximum allowed payload size ({MAX_STREAMED} bytes).",
+            "errorType": "Function.ResponseSizeTooLarge",
+        }
+    ),
+)
+
+#: The runtime's connection ended in the middle of a streamed response.
+TRUNCATED = Failure("error", "Runtime.TruncatedResponse", "Response payload was truncated")

@@ -8,6 +8,8 @@ Source: execution-environment contract §1; https://docs.aws.amazon.com/lambda/l
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import socket
 from collections.abc import Callable
 from typing import Any, cast
@@ -16,6 +18,7 @@ import httptools
 import orjson
 
 from alonzo.engine.runtime_state import MAX_RESPONSE, RequestIdError, RuntimeState, State, TransitionError
+from alonzo.engine.streaming import MAX_STREAMED, ResponseStream
 
 _MAX_CONNECTIONS = 64
 _MAX_URL = 8_192
@@ -25,6 +28,7 @@ _MAX_HEADERS = 1_500_000
 _SMALL_HEADERS = 16_384
 #: Bytes of unfinished requests held for one environment: a response being sent, and one sent again.
 _MAX_HELD = 2 * MAX_RESPONSE + 2 * _MAX_HEADERS
+_MODE = b"lambda-runtime-function-response-mode"
 _PREFIX = b"/2018-06-01/runtime/"
 _INVOCATION = b"/2018-06-01/runtime/invocation/"
 
@@ -46,11 +50,15 @@ _WRONG_METHOD = _message("405 Method Not Allowed", b"")
 _HEADERS_TOO_LARGE = _message("431 Request Header Fields Too Large", b"", "text/plain")
 _WRONG_ID = _error("400 Bad Request", "InvalidRequestID", "Invalid request ID")
 _WRONG_MODE = _error("400 Bad Request", "InvalidFunctionResponseMode", "Invalid function response mode")
-_TOO_LARGE = _error(
-    "413 Request Entity Too Large",
-    "RequestEntityTooLarge",
-    f"Exceeded maximum allowed payload size ({MAX_RESPONSE} bytes).",
-)
+
+
+def _too_large(limit: int) -> bytes:
+    text = f"Exceeded maximum allowed payload size ({limit} bytes)."
+    return _error("413 Request Entity Too Large", "RequestEntityTooLarge", text)
+
+
+_TOO_LARGE = _too_large(MAX_RESPONSE)
+_STREAM_TOO_LARGE = _too_large(MAX_STREAMED)
 
 
 def _not_supported(kind: str) -> bytes:
@@ -103,6 +111,9 @@ class _Connection(asyncio.Protocol):
         "_server",
         "_size",
         "_state",
+        "_stream",
+        "_stream_full",
+        "_stream_held",
         "_transport",
         "_url",
         "_waiting",
@@ -117,6 +128,10 @@ class _Connection(asyncio.Protocol):
         self._expects = False
         self._held = 0
         self._parser: Any = None
+        #: Where the body under way goes piece by piece; None where it is collected.
+        self._stream: ResponseStream | None = None
+        self._stream_full = False
+        self._stream_held = False
 
     # -- the transport's side -----------------------------------------------------------------------------------------
 
@@ -132,6 +147,9 @@ class _Connection(asyncio.Protocol):
         self._let_go()
         if self._waiting:
             self._state.forget(self.deliver)
+        if self._stream is not None:
+            self._stream = None
+            self._state.stream_broken()
         self._parser = None
 
     def data_received(self, data: bytes) -> None:
@@ -151,6 +169,17 @@ class _Connection(asyncio.Protocol):
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        if not self._transport.is_closing() and not self._stream_held:
+            self._transport.resume_reading()
+
+    def pause_stream(self) -> None:
+        """The client reads slower than the runtime writes (streaming.Flow)."""
+        self._stream_held = True
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_stream(self) -> None:
+        self._stream_held = False
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -194,8 +223,15 @@ class _Connection(asyncio.Protocol):
         if self._expects:
             self._expects = False
             self._transport.write(_CONTINUE)
+        if self._url.startswith(_INVOCATION) and self._header(_MODE).lower() == b"streaming":
+            self._begin_stream()
 
     def on_body(self, body: bytes) -> None:
+        if self._stream is not None:
+            if not self._stream_full and not self._stream.feed(body):
+                self._stream_full = True
+                self._state.stream_too_large()
+            return
         # What is over the limit is read and forgotten: closing early would lose the 413 that the client should see.
         self._size += len(body)
         if self._size <= MAX_RESPONSE:
@@ -206,6 +242,9 @@ class _Connection(asyncio.Protocol):
             self._let_go()
 
     def on_message_complete(self) -> None:
+        if self._stream is not None:
+            self._end_stream()
+            return
         method = self._parser.get_method()
         url = self._url
         fixed = _ROUTES.get(url)
@@ -294,13 +333,16 @@ class _Connection(asyncio.Protocol):
         state = self._state
         try:
             state.check(request_id, State.RESPONSE)
-            mode = self._header(b"lambda-runtime-function-response-mode")
+            mode = self._header(_MODE)
             if mode and mode.lower() != b"streaming":
                 self._answer(_WRONG_MODE)
             elif self._size > MAX_RESPONSE:
                 # The answer goes first: the environment may be free for another event within the call.
                 self._answer(_TOO_LARGE)
                 state.response_too_large(request_id)
+            elif mode and self._error_type():
+                self._answer(_ACCEPTED)
+                state.response_failed(request_id, self._error_type(), self._error_body())
             else:
                 self._answer(_ACCEPTED)
                 state.response(request_id, self._take_body())
@@ -334,6 +376,36 @@ class _Connection(asyncio.Protocol):
             self._forbid(error)
         else:
             self._answer(_ACCEPTED)
+
+    def _begin_stream(self) -> None:
+        """A streamed response goes on while it comes. Where it may not come now, its end is answered with why."""
+        request_id, _, action = self._url[len(_INVOCATION) :].partition(b"/")
+        if action != b"response" or self._parser.get_method() != b"POST":
+            return
+        content_type = self._header(b"content-type").decode("latin-1") or "application/octet-stream"
+        self._stream_full = False
+        try:
+            self._stream = self._state.stream(request_id.decode("latin-1"), content_type, self)
+        except (RequestIdError, TransitionError):
+            self._stream = None
+
+    def _end_stream(self) -> None:
+        self._stream = None
+        self._let_go()
+        if self._stream_full:
+            self._answer(_STREAM_TOO_LARGE)
+            self._state.streamed()
+        else:
+            self._answer(_ACCEPTED)
+            self._state.streamed(self._error_type(), self._error_body())
+
+    def _error_body(self) -> bytes:
+        """The error document of the trailers."""
+        encoded = self._header(b"lambda-runtime-function-error-body")
+        try:
+            return base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            return encoded
 
     def _error_type(self) -> str:
         return self._header(b"lambda-runtime-function-error-type").decode("latin-1")

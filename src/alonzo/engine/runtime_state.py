@@ -10,6 +10,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
+from alonzo.engine.streaming import Flow, ResponseStream
+
 #: Bytes that a function may answer.
 MAX_RESPONSE = 6_291_556
 
@@ -59,6 +61,18 @@ class Listener(Protocol):
 
     def runtime_init_error(self, error_type: str, body: bytes) -> None:
         """Initialisation failed."""
+
+    def runtime_stream(self, content_type: str, flow: Flow) -> ResponseStream | None:
+        """The answer comes in pieces: where they go, or None where the client wants it whole."""
+
+    def runtime_streamed(self, error_type: str, body: bytes) -> None:
+        """The pieces have all come; with an error type the function failed meanwhile."""
+
+    def runtime_stream_too_large(self) -> None:
+        """More came than a function may stream; the rest is forgotten."""
+
+    def runtime_stream_broken(self) -> None:
+        """The connection ended before the answer did."""
 
 
 def filter_error_type(header: str, default: str = "Function.Unknown") -> str:
@@ -133,6 +147,33 @@ class RuntimeState:
         self.check(request_id, State.RESPONSE)
         self.state = State.SENT
         self._listener.runtime_response_too_large()
+
+    def response_failed(self, request_id: str, error_type: str, body: bytes) -> None:
+        """A response whose trailers say that the function failed while it wrote."""
+        self.check(request_id, State.RESPONSE)
+        self.state = State.SENT
+        self._listener.runtime_error(filter_error_type(error_type), body)
+
+    def stream(self, request_id: str, content_type: str, flow: Flow) -> ResponseStream | None:
+        """A streamed response begins. None: collect it, and call `response` with the whole."""
+        self.check(request_id, State.RESPONSE)
+        stream = self._listener.runtime_stream(content_type, flow)
+        if stream is not None:
+            self.state = State.RESPONSE
+        return stream
+
+    def streamed(self, error_type: str = "", body: bytes = b"") -> None:
+        if self.state is State.RESPONSE:
+            self.state = State.SENT
+            self._listener.runtime_streamed(filter_error_type(error_type) if error_type else "", body)
+
+    def stream_too_large(self) -> None:
+        self._listener.runtime_stream_too_large()
+
+    def stream_broken(self) -> None:
+        if self.state is State.RESPONSE:
+            self.state = State.SENT
+            self._listener.runtime_stream_broken()
 
     def error(self, request_id: str, error_type: str, body: bytes) -> None:
         self.check(request_id, State.ERROR_RESPONSE)
