@@ -6,6 +6,7 @@ notifications, `cors.py` what browsers are told; `bodies.py` moves contents and 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from alonzo.dispatch import Handler, Params, Parts, Result, Service, bind
 from alonzo.engine.queue import Queue
 from alonzo.services.s3 import operations
 from alonzo.services.s3.access import access_of
+from alonzo.services.s3.checksums import crt
 from alonzo.services.s3.cors import cors_headers
 from alonzo.services.s3.errors import insufficient_storage, internal_error
 from alonzo.services.s3.state import State
@@ -52,6 +54,10 @@ def build(parts: Parts, queue: Queue) -> S3Service:
     async def start() -> None:
         state.start()
 
+    async def run() -> None:
+        await asyncio.to_thread(crt)  # so that the first put need not wait for it
+        await state.reap()
+
     async def stop() -> None:
         await state.remove_retired(now=True)
 
@@ -65,7 +71,7 @@ def build(parts: Parts, queue: Queue) -> S3Service:
         access=partial(access_of, state),
         denied_code="AccessDenied",
         start=start,
-        run=state.reap,
+        run=run,
         stop=stop,
         live_blobs=live_blobs,
         state=state,
