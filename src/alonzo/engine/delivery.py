@@ -18,6 +18,7 @@ from alonzo.core.arn import arn, parse_arn
 from alonzo.core.clock import Clock
 from alonzo.core.context import Context, Principal
 from alonzo.core.errors import NotImplementedOperation, ServiceError
+from alonzo.core.tracing import MAX_LOOPS, loops_of
 from alonzo.dispatch import Attempt, Dispatcher
 from alonzo.engine.destinations import record, to_dead_letter, to_destination
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
@@ -195,6 +196,9 @@ class Deliverer:
         self._set_limits(lane, fv.reserved_concurrency)
         if self._clock.now() - job.enqueued_at > config.max_age_s:
             return self._failed(job, event, fv, config, "EventAgeExceeded", None)
+        if not fv.loops_allowed and loops_of(event.trace_header, fv.arn) >= MAX_LOOPS:
+            log.warning("event %s dropped: recursive loop function=%s", event.request_id, fv.arn)
+            return self._failed(job, event, fv, config, "RecursiveInvocation", None, count=0)
         try:
             result = await self._invoker.invoke(
                 fv,

@@ -47,6 +47,8 @@ class FunctionVersion:
     internet: bool = True
     reserved_concurrency: int | None = None
     initialization_type: str = "on-demand"
+    #: Whether a chain of calls may lead back to it as often as it likes.
+    loops_allowed: bool = False
 
     @property
     def qualified_arn(self) -> str:

@@ -19,7 +19,9 @@ from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import attachments, layers
 
 #: Operations on no resource in particular.
-_ACCOUNT = frozenset({"ListFunctions", "GetAccountSettings", "ListLayers"})
+_ACCOUNT = frozenset(
+    {"ListFunctions", "GetAccountSettings", "ListLayers", "CreateCodeSigningConfig", "ListCodeSigningConfigs"}
+)
 #: Actions that are called otherwise than their operation.
 _ACTIONS = {"InvokeAsync": "InvokeFunction", "GetLayerVersionByArn": "GetLayerVersion"}
 #: Operations whose permission is one on the function, whatever qualifier is named.
@@ -51,12 +53,20 @@ class AccessRules:
             return self._invoke(ctx, params["FunctionName"], None)
         action = f"lambda:{_ACTIONS.get(operation, operation)}"
         if operation in _ACCOUNT:
-            return (Access(action, "*", resource_account=ctx.account_id),)
+            return (Access(action, "*", resource_account=ctx.account_id, conditions=_tag_conditions(params)),)
         if "LayerName" in params or operation == "GetLayerVersionByArn":
             return (await self._layer(ctx, action, operation, params),)
+        if "EventSourceMapping" in operation:
+            return (_mapping(ctx, action, params),)
         if "Resource" in params:
             return (Access(action, params["Resource"], resource_account=params["Resource"].split(":")[4]),)
-        return (await self._function(ctx, action, operation, params),)
+        signing: tuple[Access, ...] = ()
+        if "CodeSigningConfigArn" in params and operation != "CreateFunction":
+            config_arn = params["CodeSigningConfigArn"]
+            signing = (Access(action, config_arn, resource_account=config_arn.split(":")[4]),)
+        if "FunctionName" not in params:
+            return signing
+        return (*signing, await self._function(ctx, action, operation, params))
 
     def _invoke(self, ctx: Context, name: str, qualifier: str | None) -> Sequence[Access]:
         try:
@@ -98,6 +108,18 @@ class AccessRules:
         layer = await self._state.read(lambda connection: layers.get_version(connection, key, number))
         policy = attachments.policy_document(layer.policy) if layer is not None else None
         return Access(action, ref.version_arn, resource_account=ref.account_id, resource_policy=policy)
+
+
+def _mapping(ctx: Context, action: str, params: Params) -> Access:
+    """Mappings that are not there yet have no name, so Create and List are about any."""
+    name = params.get("FunctionName")
+    conditions: dict[str, str | Sequence[str]] = dict(_tag_conditions(params))
+    if name:
+        conditions["lambda:FunctionArn"] = function_ref(ctx, name).arn
+    resource = "*"
+    if "UUID" in params:
+        resource = arn("lambda", ctx.region, ctx.account_id, f"event-source-mapping:{params['UUID']}")
+    return Access(action, resource, resource_account=ctx.account_id, conditions=conditions)
 
 
 def _tag_conditions(params: Params) -> dict[str, str | Sequence[str]]:

@@ -19,7 +19,6 @@ Config = dict[str, Any]
 
 #: Parameters that change how a function runs on AWS, and that Alonzo neither enforces nor can store honestly.
 _UNSUPPORTED = (
-    "CodeSigningConfigArn",
     "TenancyConfig",
     "CapacityProviderConfig",
     "DurableConfig",

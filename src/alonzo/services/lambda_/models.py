@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alonzo.core.arn import arn
+
 LATEST = "$LATEST"
 
 MAX_ZIPPED = 52_428_800
@@ -232,3 +234,21 @@ class EventConfig:
     on_success: str
     on_failure: str
     modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSigning:
+    """A code signing configuration. `policy` is what becomes of code that is not signed: `Warn` or `Enforce`."""
+
+    account_id: str
+    region: str
+    id: str
+    description: str
+    publishers: tuple[str, ...]
+    policy: str
+    modified: float
+    tags: Mapping[str, str]
+
+    @property
+    def arn(self) -> str:
+        return arn("lambda", self.region, self.account_id, f"code-signing-config:{self.id}")

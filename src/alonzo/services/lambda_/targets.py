@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from alonzo.core import tracing
 from alonzo.core.context import Context
 from alonzo.core.ids import Ids
 from alonzo.dispatch import Access
@@ -17,7 +18,7 @@ from alonzo.engine.function import CodeRef, FunctionVersion
 from alonzo.services.lambda_.errors import function_not_found
 from alonzo.services.lambda_.models import LATEST, WORTH_ANOTHER_TRY, Body, Code, Function, Version
 from alonzo.services.lambda_.names import FunctionRef, function_ref, is_alias
-from alonzo.services.lambda_.store import attachments, functions
+from alonzo.services.lambda_.store import attachments, functions, settings
 from alonzo.services.lambda_.store import code as code_store
 from alonzo.storage import Database
 
@@ -42,6 +43,8 @@ class Target:
     obstacle: str
     retry: bool
     access: tuple[Access, ...]
+    #: What stands for the function in a trace header's lineage.
+    mark: str
 
     def pick(self, ids: Ids) -> FunctionVersion:
         """The version for one invocation."""
@@ -123,6 +126,7 @@ def load(connection: Connection, ref: FunctionRef) -> Target | None:
         obstacle(version),
         version.state.code in WORTH_ANOTHER_TRY,
         (invoke_access(connection, ref),),
+        tracing.mark_of(ref.arn),
     )
 
 
@@ -179,6 +183,8 @@ def engine_version(connection: Connection, function: Function, version: Version,
         tracing=config["TracingConfig"]["Mode"],
         internet=internet,
         reserved_concurrency=function.reserved_concurrency,
+        loops_allowed=settings.get(connection, (version.account_id, version.region, version.name), "recursion")
+        == "Allow",
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
-from alonzo.services.lambda_ import archives, configuration, paging, tagging
+from alonzo.services.lambda_ import archives, configuration, paging, signing, tagging
 from alonzo.services.lambda_.archives import Archive
 from alonzo.services.lambda_.destinations import check_dead_letter
 from alonzo.services.lambda_.errors import conflict, function_not_found, invalid
@@ -17,7 +17,7 @@ from alonzo.services.lambda_.models import CREATING, LATEST, Body, Function, Lay
 from alonzo.services.lambda_.names import FunctionRef, function_ref, is_alias, is_version
 from alonzo.services.lambda_.roles import check_role
 from alonzo.services.lambda_.state import State, need_function, need_room
-from alonzo.services.lambda_.store import attachments, functions
+from alonzo.services.lambda_.store import attachments, functions, settings
 from alonzo.services.lambda_.store import code as code_store
 from alonzo.services.lambda_.store.code import Freed
 
@@ -32,6 +32,7 @@ class _New:
     config: configuration.Config
     layers: tuple[Layer, ...]
     tags: dict[str, str]
+    signing: str
 
 
 async def create_function(state: State, ctx: Context, params: Params) -> Result:
@@ -59,7 +60,20 @@ async def _check(state: State, ctx: Context, params: Params) -> _New:
     if await state.read(lambda connection: functions.get_function(connection, ref.key)) is not None:
         raise conflict(f"Function already exist: {ref.name}")
     layers = await resolve_layers(state, ctx, params.get("Layers") or ())
-    return _New(ref, config, layers, tags)
+    return _New(ref, config, layers, tags, await _check_signing(state, ref, params))
+
+
+async def _check_signing(state: State, ref: FunctionRef, params: Params) -> str:
+    """The code signing configuration to attach, or "". Raises where it refuses the code."""
+    named: str = params.get("CodeSigningConfigArn") or ""
+
+    def check(connection: Connection) -> None:
+        signing.need_for_function(connection, ref.account_id, ref.region, named)
+        signing.check(connection, ref, named)
+
+    if named:
+        await state.read(check)
+    return named
 
 
 async def _store(state: State, new: _New, archive: Archive, *, publish: bool) -> list[Version]:
@@ -75,6 +89,9 @@ async def _store(state: State, new: _New, archive: Archive, *, publish: bool) ->
             raise conflict(f"Function already exist: {new.ref.name}")
         need_room(connection, key, archive.code.size * len(versions))
         functions.put_function(connection, Function(*key, len(versions) - 1, None, new.tags))
+        if new.signing:
+            signing.check(connection, new.ref, new.signing)
+            settings.put(connection, key, "code-signing", new.signing)
         code_store.keep(connection, archive.code, archive.blob_id, freed)
         for version in versions:
             functions.put_version(connection, version, freed)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from alonzo.core import tracing
 from alonzo.core.context import Context
 from alonzo.core.errors import ServiceError
 from alonzo.core.streams import BodyTooLarge
@@ -34,10 +35,11 @@ async def invoke(state: State, ctx: Context, params: Params) -> Result:
     if kind == "Event":
         await _accept(state, ctx, target, payload, client_context)
         return {"StatusCode": 202, "Payload": b""}
+    trace = _enter(state, ctx, target)
     tail = params.get("LogType") == "Tail"
     result = await state.engine.invoker.invoke(
         target.pick(state.parts.ids),
-        Invocation(ctx.request_id, payload, target.ref.qualified_arn, client_context, ctx.trace_header, tail),
+        Invocation(ctx.request_id, payload, target.ref.qualified_arn, client_context, trace, tail),
     )
     answer: Result = {"StatusCode": 200, "ExecutedVersion": result.executed_version, "Payload": result.payload}
     if result.function_error:
@@ -54,6 +56,22 @@ async def invoke_async(state: State, ctx: Context, params: Params) -> Result:
         raise _not_ready(state, target)
     await _accept(state, ctx, target, payload, "")
     return {"Status": 202}
+
+
+def _enter(state: State, ctx: Context, target: Target) -> str:
+    """The trace header for the function. Raises RecursiveInvocationException where the chain has gone round too often.
+
+    Of events that is found out when they are run: see the engine.
+    """
+    header, before = tracing.enter(ctx.trace_header, target.mark, state.parts.ids, state.now())
+    if before >= tracing.MAX_LOOPS and not target.version.loops_allowed:
+        raise ServiceError(
+            "RecursiveInvocationException",
+            "Lambda has detected your function being invoked in a recursive loop with other AWS resources and stopped"
+            " your function's invocation.",
+            fields={"Type": "User"},
+        )
+    return header
 
 
 def _not_ready(state: State, target: Target) -> ServiceError:
@@ -76,7 +94,7 @@ async def _accept(state: State, ctx: Context, target: Target, payload: bytes, cl
         request_id=ctx.request_id,
         payload=payload,
         client_context=client_context,
-        trace_header=ctx.trace_header,
+        trace_header=tracing.enter(ctx.trace_header, target.mark, state.parts.ids, state.now())[0],
     )
     await state.engine.queue.accept(event)
 

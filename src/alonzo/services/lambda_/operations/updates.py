@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
-from alonzo.services.lambda_ import archives, configuration
+from alonzo.services.lambda_ import archives, configuration, signing
 from alonzo.services.lambda_.destinations import check_dead_letter
 from alonzo.services.lambda_.errors import invalid
 from alonzo.services.lambda_.layering import resolve_layers
@@ -28,6 +28,7 @@ async def update_function_code(state: State, ctx: Context, params: Params) -> Re
     configuration.refuse_unsupported(params)
     revision_id = params.get("RevisionId")
     current = await state.read(lambda connection: latest(connection, ref, revision_id))
+    await state.read(lambda connection: signing.check(connection, ref))
     archive = await archives.take(state, ctx, params, operation="UpdateFunctionCode", account_id=ref.account_id)
     config = dict(current.body.config)
     if params.get("Architectures"):
@@ -40,6 +41,7 @@ async def update_function_code(state: State, ctx: Context, params: Params) -> Re
             return configuration.show(trial)
 
         def change(connection: Connection, body: Body, freed: Freed) -> Body:
+            signing.check(connection, ref)
             need_room(connection, ref.key, archive.code.size - body.code.size)
             code_store.keep(connection, archive.code, archive.blob_id, freed)
             architectures = {"Architectures": config["Architectures"]}
@@ -61,6 +63,8 @@ async def update_function_configuration(state: State, ctx: Context, params: Para
     layers = None
     if "Layers" in params:
         layers = await resolve_layers(state, ctx, params["Layers"])
+        if layers:
+            await state.read(lambda connection: signing.check(connection, ref))
         archives.check_total(current.body.code, layers)
     if "Role" in params:
         await check_role(state, ctx, params["Role"], ref.arn)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select,
 from alonzo.services.lambda_.models import LATEST, WORTH_ANOTHER_TRY, Body, Code, Function, Layer, Status, Version
 from alonzo.services.lambda_.store import code as code_store
 from alonzo.services.lambda_.store.code import Freed
-from alonzo.services.lambda_.store.tables import aliases, event_configs, functions, policies, versions
+from alonzo.services.lambda_.store.tables import aliases, event_configs, functions, policies, settings, versions
 
 Key = tuple[str, str, str]
 
@@ -85,7 +85,7 @@ def delete_version(connection: Connection, key: Key, version: str, freed: Freed)
     """Delete one published version with its policy and event configuration."""
     number = number_of(version)
     connection.execute(delete(versions).where(*_of(versions, key), versions.c.number == number))
-    for table in (policies, event_configs):
+    for table in (policies, event_configs, settings):
         connection.execute(delete(table).where(*_of(table, key), table.c.qualifier == version))
     code_store.set_uses(connection, _user(key, number), (), freed)
 
@@ -95,7 +95,7 @@ def delete_function(connection: Connection, key: Key, freed: Freed) -> None:
     numbers = connection.execute(select(versions.c.number).where(*_of(versions, key))).scalars().all()
     for number in numbers:
         code_store.set_uses(connection, _user(key, number), (), freed)
-    for table in (versions, aliases, policies, event_configs, functions):
+    for table in (versions, aliases, policies, event_configs, settings, functions):
         connection.execute(delete(table).where(*_of(table, key)))
 
 

@@ -122,3 +122,29 @@ layer_versions = Table(
     Column("policy", String, nullable=False),
     Column("policy_revision", String, nullable=False),
 )
+
+#: Recursion, runtime management and code signing of functions; `qualifier` is "" for the function or its `$LATEST`,
+#: `value` is JSON.
+settings = Table(
+    "lambda_settings",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("qualifier", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+
+code_signing = Table(
+    "lambda_code_signing",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("description", String, nullable=False),
+    Column("publishers", String, nullable=False),
+    Column("policy", String, nullable=False),
+    Column("modified", Float, nullable=False),
+    Column("tags", String, nullable=False),
+)
