@@ -32,10 +32,10 @@ class DemoFailed(Exception):
 class _Steps:
     """Shows each step while it runs and how long it took."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, record: bool = False) -> None:
         from rich.console import Console
 
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, record=record, width=110 if record else None)
         self.timings: dict[str, float] = {}
 
     @contextmanager
@@ -49,14 +49,17 @@ class _Steps:
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the server running until Ctrl-C, to look around.")
-def demo(keep: bool) -> None:
+@click.option("--save-svg", type=click.Path(dir_okay=False, path_type=Path), help="Save what was shown as a picture.")
+def demo(keep: bool, save_svg: Path | None) -> None:
     """Put a picture into a bucket and watch it become a thumbnail."""
-    steps = _Steps()
+    steps = _Steps(record=save_svg is not None)
     try:
         with tempfile.TemporaryDirectory(prefix="alonzo-demo-") as folder:
             _run(steps, Path(folder), keep)
     except DemoFailed as error:
         raise click.ClickException(str(error)) from None
+    if save_svg is not None:
+        steps.console.save_svg(str(save_svg), title="make demo")
 
 
 def _run(steps: _Steps, folder: Path, keep: bool) -> None:
