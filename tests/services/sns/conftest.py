@@ -125,6 +125,12 @@ class SnsUnderTest:
             while await self.queue.list_jobs():
                 await asyncio.sleep(0.005)
 
+    async def retrying(self) -> None:
+        """Until the queue holds only jobs that wait for their time."""
+        async with asyncio.timeout(5):
+            while {job.state for job in await self.queue.list_jobs()} != {"retrying"}:
+                await asyncio.sleep(0.005)
+
     async def rows(self, table: str) -> int:
         from sqlalchemy import text
 

@@ -232,6 +232,7 @@ async def test_filters_on_the_body(api: SnsUnderTest) -> None:
     assert [params["MessageBody"] for params in api.receivers.by("q")] == ['{"order": {"state": "paid"}}']
 
 
+@pytest.mark.slow
 async def test_large_messages_are_written_once(api: SnsUnderTest) -> None:
     """A large message for many subscriptions is one row, which goes with the last delivery."""
     topic = await api.topic()

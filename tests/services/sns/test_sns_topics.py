@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from .conftest import ACCOUNT, QUEUE, REGION, SnsUnderTest
 
 
@@ -79,6 +81,7 @@ async def test_setting_attributes(api: SnsUnderTest) -> None:
     assert code in ("NotImplementedException", "InvalidParameter")
 
 
+@pytest.mark.slow
 async def test_listing_pages(api: SnsUnderTest) -> None:
     """Topics come a hundred at a time, and a token that is none is refused."""
     names = [f"t{n:03d}" for n in range(120)]

@@ -24,6 +24,8 @@ from alonzo.services.sns.models import Topic
 
 PROTOCOLS = ("http", "https", "email", "email-json", "sms", "sqs", "lambda", "application", "firehose")
 _RESOLVE_S = 10.0
+#: Translators of IPv6 reach the IPv4 address in its last four bytes. Source: RFC 6052
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PHONE = re.compile(r"^\+?[0-9][0-9-]{0,18}[0-9]\Z")
 _EMAIL = re.compile(r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,255}\Z")
 
@@ -121,6 +123,8 @@ def is_public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         inner = found.ipv4_mapped or found.sixtofour or (found.teredo or (None, None))[1]
+        if inner is None and found in _NAT64:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
     return found.is_global and not found.is_multicast

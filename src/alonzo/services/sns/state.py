@@ -71,6 +71,22 @@ class State:
         finally:
             self._topics.pop(key, None)
 
+    async def write_subscription(self, key: Key, work: Callable[[Connection], Subscription]) -> Subscription:
+        """Add a subscription: the others of the topic are not read again.
+
+        Commits are reported in their order, so what is in memory is the state before this one, or already after it.
+        """
+        try:
+            subscription = await self.db.write(work)
+        except BaseException:
+            self._topics.pop(key, None)
+            raise
+        topic = self._topics.get(key)
+        if topic is not None and all(one.id != subscription.id for one in topic.subscriptions):
+            new = replace(subscription, matcher=matcher_of(subscription))
+            self._topics[key] = replace(topic, subscriptions=(*topic.subscriptions, new))
+        return subscription
+
     # -- where this server is -----------------------------------------------------------------------------------------
 
     def endpoint(self, ctx: Context) -> str:

@@ -46,7 +46,7 @@ async def subscribe(state: State, ctx: Context, params: Params) -> Result:
             ask(state, connection, topic, new, endpoint)
         return new
 
-    subscription = await state.write(key, write)
+    subscription = await state.write_subscription(key, write)
     state.queue.wake()
     shown = not subscription.pending or params.get("ReturnSubscriptionArn")
     return {"SubscriptionArn": subscription.arn if shown else _PENDING}
