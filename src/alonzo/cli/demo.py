@@ -35,7 +35,7 @@ class _Steps:
     def __init__(self, *, record: bool = False) -> None:
         from rich.console import Console
 
-        self.console = Console(highlight=False, record=record, width=110 if record else None)
+        self.console = Console(highlight=False, record=record, width=124 if record else None)
         self.timings: dict[str, float] = {}
 
     @contextmanager
@@ -184,7 +184,8 @@ def _report(steps: _Steps, server: Any, picture: bytes, thumbnail: bytes, cold: 
     )
     steps.console.print("\n[bold]Its log[/bold]")
     for line in lines:
-        steps.console.print(f"  [dim]{line['message'].rstrip()}[/dim]", soft_wrap=True, markup=True)
+        text = line["message"].rstrip().replace("\t", "  ")
+        steps.console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
     cost = _poll(
         lambda: (r := alonzo_client(server.endpoint).get_cost_report())["Functions"] and r, "No bill.", deadline_s=10
     )
