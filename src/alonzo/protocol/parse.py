@@ -15,6 +15,7 @@ from alonzo.protocol.body_form import MAX_FIELDS, Field, decode_form, form_reade
 from alonzo.protocol.body_json import decode_json, json_reader
 from alonzo.protocol.model import ServiceModel
 from alonzo.protocol.problems import Malformed, ParseError, bad_uri, malformed, no_operation, too_large
+from alonzo.protocol.query_names import query_model
 from alonzo.protocol.routing import Routes, read_query
 
 MIB = 1024 * 1024
@@ -187,7 +188,7 @@ async def _parse_form(model: ServiceModel, request: Request, max_body: int, prot
     if operation not in model:
         raise no_operation(model, protocol, operation)
     _queue_url(model, request, fields)
-    return _decoded(model, operation, protocol, _form_reader, lambda: decode_form(fields.items()))
+    return _decoded(query_model(model), operation, protocol, _form_reader, lambda: decode_form(fields.items()))
 
 
 def _form_fields(body: bytes) -> Mapping[str, str]:

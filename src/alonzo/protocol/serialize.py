@@ -13,6 +13,7 @@ from alonzo.protocol.event_stream import CONTENT_TYPE as EVENT_STREAM
 from alonzo.protocol.event_stream import EventStreamWriter
 from alonzo.protocol.model import Operation, ServiceModel, Shape
 from alonzo.protocol.problems import ParseError
+from alonzo.protocol.query_names import query_model
 from alonzo.protocol.s3 import LOCATION_OPERATION, NAMESPACE, ROOTS, bucket_location, host_id
 from alonzo.protocol.write_headers import HeaderWriter, header_writer, one_line
 from alonzo.protocol.write_values import (
@@ -277,8 +278,8 @@ def _compile_stream(operation: Operation, shape: Shape, stream: tuple[str, Shape
 
 
 def _compile_query(operation: Operation, protocol: str) -> Serializer:
-    model, shape = operation.model, operation.output
-    name = operation.name
+    model, name = operation.model, operation.name
+    shape = query_model(model).operation(name).output
     namespace = query_namespace(model)
     opening, closing = f"<{name}Response{namespace}>", f"</{name}Response>"
     members = members_writer(shape, millis=False)[1] if shape is not None else None

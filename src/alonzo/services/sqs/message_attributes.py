@@ -22,7 +22,7 @@ Attributes = Mapping[str, Mapping[str, Any]]
 #: Characters that no message may contain: those that XML 1.0 does not have.
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAME = re.compile(r"[A-Za-z0-9_\-.]{1,256}")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _KINDS = ("String", "Number", "Binary")
 
 

@@ -61,7 +61,7 @@ def _check_size(live: LiveQueue, out: Outgoing) -> None:
 async def send_message_batch(state: Sqs, ctx: Context, params: Params) -> Result:
     live = state.live(ctx, params["QueueUrl"])
     entries = check_batch(params["Entries"], "SendMessageBatchRequestEntry")
-    size = sum(len((entry.get("MessageBody") or "").encode(errors="replace")) for entry in entries)
+    size = sum(map(_size, entries))
     if size > MAX_MESSAGE_BYTES:
         raise batch_too_long(MAX_MESSAGE_BYTES, size)
 
@@ -71,6 +71,15 @@ async def send_message_batch(state: Sqs, ctx: Context, params: Params) -> Result
         return await send(state, out)
 
     return await each(entries, one)
+
+
+def _size(entry: Params) -> int:
+    """A message's bytes, before anything is known to be right about it."""
+    size = len((entry.get("MessageBody") or "").encode(errors="replace"))
+    for name, value in (entry.get("MessageAttributes") or {}).items():
+        text = (value.get("StringValue") or "").encode(errors="replace")
+        size += len(name) + len(value.get("DataType") or "") + len(text) + len(value.get("BinaryValue") or b"")
+    return size
 
 
 async def receive_message(state: Sqs, ctx: Context, params: Params) -> Result:

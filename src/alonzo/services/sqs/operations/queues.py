@@ -145,7 +145,7 @@ def page_of(names: list[str], params: Params) -> tuple[list[str], str | None]:
         raise invalid_value(limit, "MaxResults", f"Must be between 1 and {_PAGE}, if provided.")
     if token:
         try:
-            after = base64.urlsafe_b64decode(token).decode()
+            after = base64.b64decode(token, altchars=b"-_", validate=True).decode()
         except (binascii.Error, ValueError):
             raise invalid("Invalid or expired next token.") from None
         names = [name for name in names if name > after]
