@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 
 from alonzo.dispatch import Parts
 from alonzo.engine.concurrency import Concurrency
@@ -14,6 +15,7 @@ from alonzo.engine.hosts import LocalHost, RootSource, ServeAws
 from alonzo.engine.invoker import Invoker, stopping
 from alonzo.engine.log_shipper import LogShipper
 from alonzo.engine.metering import Meter
+from alonzo.engine.pollers import Pollers, Tools
 from alonzo.engine.pools import Pools
 from alonzo.engine.queue import Queue
 from alonzo.engine.source import FunctionSource
@@ -76,6 +78,18 @@ class Engine:
             throttle_base_s=settings.throttle_base_s,
             concurrency=settings.account_concurrency,
         )
+        self.pollers = Pollers(
+            Tools(
+                parts.dispatcher,
+                parts.clock,
+                parts.ids,
+                self.invoker,
+                self.credentials,
+                self._tasks,
+                lambda: self.functions,
+                os.cpu_count() or 1,
+            )
+        )
 
     async def start(self) -> None:
         """Take up what an earlier run left in the queue. Needs an open database, and the services."""
@@ -91,6 +105,7 @@ class Engine:
 
     async def stop(self) -> None:
         """End every environment; then store what is left of logs and bill. Invocations under way fail with 503."""
+        await self.pollers.stop()
         self.queue.close()
         self._deliverer.close()
         self.invoker.closing = True

@@ -87,10 +87,28 @@ class FakeRuntimes:
         return 0
 
 
+class FakePollers:
+    """Remembers which mappings run; `problems` are what they complain of."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, Any] = {}
+        self.problems: dict[str, str] = {}
+
+    async def apply(self, mapping: Any) -> None:
+        self.running[mapping.uuid] = mapping
+
+    async def remove(self, uuid: str) -> None:
+        self.running.pop(uuid, None)
+
+    def problem(self, uuid: str) -> str:
+        return self.problems.get(uuid, "")
+
+
 @dataclass
 class FakeEngine:
     invoker: FakeInvoker = field(default_factory=FakeInvoker)
     queue: FakeQueue = field(default_factory=FakeQueue)
+    pollers: FakePollers = field(default_factory=FakePollers)
     functions: Any = None
     retired: list[tuple[str, str]] = field(default_factory=list)
     in_use: set[str] = field(default_factory=set)

@@ -6,6 +6,7 @@ CreateFunction); without the tag it is on where the host allows it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from alonzo.core.streams import FileBody
 from alonzo.dispatch import Parts, Service, bind
 from alonzo.services.lambda_.access import AccessRules
 from alonzo.services.lambda_.code_links import CodeLinks
+from alonzo.services.lambda_.mapping_keeper import MappingKeeper
 from alonzo.services.lambda_.operations import MODULES
 from alonzo.services.lambda_.ports import Engine, Runtimes
 from alonzo.services.lambda_.preparation import Preparation
@@ -40,6 +42,14 @@ def build(parts: Parts, engine: Engine, runtimes: Runtimes) -> Lambda:
     state.sweep = preparation.ask_sweep
     engine.functions = Functions(state)
 
+    keeper = MappingKeeper(state)
+    state.mapping_changed = keeper.changed
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(preparation.run())
+            group.create_task(keeper.run())
+
     async def live_blobs() -> set[str]:
         return await parts.db.scan(code.live_blobs)
 
@@ -49,7 +59,7 @@ def build(parts: Parts, engine: Engine, runtimes: Runtimes) -> Lambda:
         access=AccessRules(state),
         denied_code="AccessDeniedException",
         start=preparation.resume,
-        run=preparation.run,
+        run=run,
         live_blobs=live_blobs,
     )
     return Lambda(service, links.open)

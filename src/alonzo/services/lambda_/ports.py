@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.pollers import Mapping as EventSourceMapping
 from alonzo.engine.queue import AsyncEvent
 
 
@@ -30,6 +31,17 @@ class Runtimes(Protocol):
         """Remove unpacked code whose SHA-256 is not in `live`."""
 
 
+class Pollers(Protocol):
+    async def apply(self, mapping: EventSourceMapping) -> None:
+        """Run an event source mapping as it now is."""
+
+    async def remove(self, uuid: str) -> None:
+        """Run it no longer; what it has taken is still handled."""
+
+    def problem(self, uuid: str) -> str:
+        """Why it does nothing now, or ""."""
+
+
 class Engine(Protocol):
     """`functions` is where the engine looks functions up; the service sets it."""
 
@@ -40,6 +52,8 @@ class Engine(Protocol):
 
     @property
     def queue(self) -> EventQueue: ...
+    @property
+    def pollers(self) -> Pollers: ...
 
     def retire(self, function_arn: str, version: str = "") -> None:
         """Let the environments of a version, or of every version, take no further invocation."""

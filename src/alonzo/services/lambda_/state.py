@@ -34,6 +34,8 @@ class State:
     links: CodeLinks
     #: Hands a version to the preparer, once it is stored.
     prepare: Callable[[functions.Key, str], None] = field(default=lambda key, version: None)
+    #: An event source mapping's row was written.
+    mapping_changed: Callable[[functions.Key], None] = field(default=lambda key: None)
     #: Asks for unpacked code that nothing needs to be removed, soon.
     sweep: Callable[[], None] = field(default=lambda: None)
 
