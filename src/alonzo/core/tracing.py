@@ -17,6 +17,11 @@ from alonzo.core.ids import Ids
 #: So many invocations of one function in one chain are run; the next is not.
 #: Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
 MAX_LOOPS = 16
+#: What the exception says.
+STOPPED = (
+    "Lambda has detected your function being invoked in a recursive loop with other AWS resources and stopped your"
+    " function's invocation."
+)
 #: Longer headers are not passed on: a chain of distinct functions would make them grow without end.
 _MAX_HEADER = 2_048
 _MAX_FUNCTIONS = 64
@@ -25,8 +30,9 @@ _ROOT = re.compile(r"1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
 
 
 def mark_of(function_arn: str) -> str:
-    """The digits that stand for a function (its unqualified ARN) in a lineage."""
-    return hashlib.sha256(function_arn.encode()).hexdigest()[:8]
+    """The digits that stand for a function in a lineage, whatever qualifier the ARN has."""
+    unqualified = ":".join(function_arn.split(":")[:7])
+    return hashlib.sha256(unqualified.encode()).hexdigest()[:8]
 
 
 def enter(header: str, mark: str, ids: Ids, now: float) -> tuple[str, int]:
@@ -34,6 +40,9 @@ def enter(header: str, mark: str, ids: Ids, now: float) -> tuple[str, int]:
 
     What the caller did not send is made: a chain begins here.
     """
+    if not header:
+        digits = ids.hex(40)
+        return f"Root=1-{int(now):08x}-{digits[:24]};Parent={digits[24:]};Sampled=0;Lineage=1:{mark}:0", 0
     fields = _fields(header)
     lineage = _lineage(fields.get("Lineage", ""))
     before = lineage.pop(mark, -1) + 1

@@ -26,16 +26,16 @@ async def invoke(state: State, ctx: Context, params: Params) -> Result:
     kind = params.get("InvocationType", "RequestResponse")
     target = state.targets.find(ctx, params["FunctionName"], params.get("Qualifier"))
     limit = MAX_ASYNC_PAYLOAD if kind == "Event" else MAX_SYNC_PAYLOAD
-    payload = await _payload(params.get("Payload", b""), limit)
-    client_context = _client_context(params)
+    payload = await read_payload(params.get("Payload", b""), limit)
+    client_context = read_client_context(params)
     if target.obstacle:
-        raise _not_ready(state, target)
+        raise not_ready(state, target)
     if kind == "DryRun":
         return {"StatusCode": 204, "Payload": b""}
     if kind == "Event":
         await _accept(state, ctx, target, payload, client_context)
         return {"StatusCode": 202, "Payload": b""}
-    trace = _enter(state, ctx, target)
+    trace = enter_chain(state, ctx, target)
     tail = params.get("LogType") == "Tail"
     result = await state.engine.invoker.invoke(
         target.pick(state.parts.ids),
@@ -51,30 +51,25 @@ async def invoke(state: State, ctx: Context, params: Params) -> Result:
 
 async def invoke_async(state: State, ctx: Context, params: Params) -> Result:
     target = state.targets.find(ctx, params["FunctionName"], None)
-    payload = await _payload(params.get("InvokeArgs", b""), MAX_ASYNC_PAYLOAD)
+    payload = await read_payload(params.get("InvokeArgs", b""), MAX_ASYNC_PAYLOAD)
     if target.obstacle:
-        raise _not_ready(state, target)
+        raise not_ready(state, target)
     await _accept(state, ctx, target, payload, "")
     return {"Status": 202}
 
 
-def _enter(state: State, ctx: Context, target: Target) -> str:
+def enter_chain(state: State, ctx: Context, target: Target) -> str:
     """The trace header for the function. Raises RecursiveInvocationException where the chain has gone round too often.
 
     Of events that is found out when they are run: see the engine.
     """
     header, before = tracing.enter(ctx.trace_header, target.mark, state.parts.ids, state.now())
     if before >= tracing.MAX_LOOPS and not target.version.loops_allowed:
-        raise ServiceError(
-            "RecursiveInvocationException",
-            "Lambda has detected your function being invoked in a recursive loop with other AWS resources and stopped"
-            " your function's invocation.",
-            fields={"Type": "User"},
-        )
+        raise ServiceError("RecursiveInvocationException", tracing.STOPPED, fields={"Type": "User"})
     return header
 
 
-def _not_ready(state: State, target: Target) -> ServiceError:
+def not_ready(state: State, target: Target) -> ServiceError:
     if target.retry:
         # The runtime may have been installed meanwhile; the next invocation finds out.
         state.prepare(target.ref.key, target.version.version)
@@ -99,7 +94,7 @@ async def _accept(state: State, ctx: Context, target: Target, payload: bytes, cl
     await state.engine.queue.accept(event)
 
 
-async def _payload(body: Any, limit: int) -> bytes:
+async def read_payload(body: Any, limit: int) -> bytes:
     """The payload: at most `limit` bytes of JSON, or nothing."""
     if not isinstance(body, bytes):
         length = body.length
@@ -136,7 +131,7 @@ def _too_large(limit: int) -> ServiceError:
     )
 
 
-def _client_context(params: Params) -> str:
+def read_client_context(params: Params) -> str:
     """The decoded ClientContext ("" without one); refuses members that mean nothing here."""
     if params.get("DurableExecutionName"):
         raise invalid("Alonzo does not support durable executions yet. Leave DurableExecutionName out.")
