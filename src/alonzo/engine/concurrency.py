@@ -1,12 +1,24 @@
-"""Concurrent executions: the account's, and what functions reserve of it. The only place that throttles."""
+"""Concurrent executions: the account's, and what functions reserve and provision of it. The only place that throttles.
+
+The leases live in the memory of the one server that owns a data folder, so a crash cannot leak any: it ends every
+environment, and the next run starts from zero. What is reserved and provisioned is told again by the lambda service at
+the start (`reserve`, `provision`). Source: execution-environment contract §9 and §10;
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from alonzo.core.errors import ServiceError
 from alonzo.engine.function import FunctionVersion
+
+#: Invocations a second for each concurrent execution.
+REQUESTS_PER_EXECUTION = 10.0
+#: New environments of one function: at once, and then a second.
+SCALING_BURST, SCALING_PER_S = 1_000.0, 100.0
 
 
 def throttled(reason: str) -> ServiceError:
@@ -16,47 +28,117 @@ def throttled(reason: str) -> ServiceError:
     )
 
 
+class _Bucket:
+    """A rate: `per_s` tokens a second, at most `burst` together. A new bucket is full."""
+
+    __slots__ = ("_at", "_taken")
+
+    def __init__(self) -> None:
+        self._at = 0.0
+        self._taken = 0.0
+
+    def take(self, now: float, per_s: float, burst: float) -> bool:
+        taken = self._taken - (now - self._at) * per_s
+        self._at = now
+        if taken < 0.0:
+            taken = 0.0
+        if taken + 1.0 > burst:
+            self._taken = taken
+            return False
+        self._taken = taken + 1.0
+        return True
+
+
 @dataclass(slots=True)
 class _Account:
-    """One account in one region. `unreserved` runs are those of functions without a reservation."""
+    """One account in one region. `unreserved` are the runs on demand of functions without a reservation."""
 
     unreserved: int = 0
     reserved: dict[str, int] = field(default_factory=dict)
     reserved_total: int = 0
+    #: By function, of those without a reservation.
+    provisioned: dict[str, int] = field(default_factory=dict)
+    rate: _Bucket = field(default_factory=_Bucket)
 
 
 @dataclass(slots=True)
 class _Function:
     running: int = 0
+    #: Runs that no provisioned execution covers.
+    on_demand: int = 0
+    provisioned: Mapping[str, int] = field(default_factory=dict)
+    provisioned_running: dict[str, int] = field(default_factory=dict)
+    rate: _Bucket = field(default_factory=_Bucket)
+    scaling: _Bucket = field(default_factory=_Bucket)
 
 
 class Concurrency:
     """Counts running invocations. A lease is a function that gives it back; calling it twice does nothing more."""
 
-    def __init__(self, account_limit: int) -> None:
+    def __init__(self, account_limit: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._limit = account_limit
+        self._monotonic = monotonic
         self._accounts: dict[tuple[str, str], _Account] = {}
         self._functions: dict[str, _Function] = {}
 
-    def acquire(self, fv: FunctionVersion) -> Callable[[], None]:
-        """Take one execution. Raises ServiceError TooManyRequestsException."""
-        account = self._accounts.get((fv.account_id, fv.region))
+    def _account(self, account_id: str, region: str) -> _Account:
+        account = self._accounts.get((account_id, region))
         if account is None:
-            account = self._accounts[(fv.account_id, fv.region)] = _Account()
-        function = self._functions.get(fv.arn)
+            account = self._accounts[(account_id, region)] = _Account()
+        return account
+
+    def _function(self, function_arn: str) -> _Function:
+        function = self._functions.get(function_arn)
         if function is None:
-            function = self._functions[fv.arn] = _Function()
+            function = self._functions[function_arn] = _Function()
+        return function
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def acquire(self, fv: FunctionVersion) -> Callable[[], None]:
+        """Take one execution. Raises ServiceError TooManyRequestsException.
+
+        What the version has provisioned is used first; more runs come out of the function's reservation or of what the
+        account has unreserved, each less what is provisioned of it.
+        """
+        account = self._account(fv.account_id, fv.region)
+        function = self._function(fv.arn)
         reserved = fv.reserved_concurrency
         if account.reserved.get(fv.arn) != reserved:
             self._reserve(account, fv.arn, reserved)
+        covered = function.provisioned_running.get(fv.version, 0) < function.provisioned.get(fv.version, 0)
+        if not covered:
+            self._check_room(account, function, reserved)
+        self._check_rate(account, function, reserved)
+        return self._lease(account, function, fv.version, covered=covered, pooled=reserved is None)
+
+    def _check_room(self, account: _Account, function: _Function, reserved: int | None) -> None:
         if reserved is not None:
-            if function.running >= reserved:
+            if function.on_demand >= reserved - sum(function.provisioned.values()):
                 raise throttled("ReservedFunctionConcurrentInvocationLimitExceeded")
-        elif account.unreserved >= self._limit - account.reserved_total:
+        elif account.unreserved >= self._limit - account.reserved_total - sum(account.provisioned.values()):
             raise throttled("ConcurrentInvocationLimitExceeded")
+
+    def _check_rate(self, account: _Account, function: _Function, reserved: int | None) -> None:
+        now = self._monotonic()
+        if reserved is not None:
+            most = reserved * REQUESTS_PER_EXECUTION
+            if not function.rate.take(now, most, most):
+                raise throttled("ReservedFunctionInvocationRateLimitExceeded")
         else:
-            account.unreserved += 1
+            most = self._limit * REQUESTS_PER_EXECUTION
+            if not account.rate.take(now, most, most):
+                raise throttled("FunctionInvocationRateLimitExceeded")
+
+    def _lease(
+        self, account: _Account, function: _Function, version: str, *, covered: bool, pooled: bool
+    ) -> Callable[[], None]:
         function.running += 1
+        if covered:
+            function.provisioned_running[version] = function.provisioned_running.get(version, 0) + 1
+        else:
+            function.on_demand += 1
+            account.unreserved += pooled
         done = False
 
         def release() -> None:
@@ -65,21 +147,45 @@ class Concurrency:
                 return
             done = True
             function.running -= 1
-            if reserved is None:
-                account.unreserved -= 1
+            if covered:
+                function.provisioned_running[version] -= 1
+            else:
+                function.on_demand -= 1
+                account.unreserved -= pooled
 
         return release
+
+    def scale(self, fv: FunctionVersion) -> None:
+        """Count one new environment. Raises TooManyRequestsException when a function asks for too many too fast."""
+        if not self._function(fv.arn).scaling.take(self._monotonic(), SCALING_PER_S, SCALING_BURST):
+            raise throttled("ConcurrentInvocationLimitExceeded")
 
     def running(self, function_arn: str) -> int:
         """Invocations of a function that run now."""
         found = self._functions.get(function_arn)
         return found.running if found is not None else 0
 
+    def provisioned_running(self, function_arn: str, version: str) -> int:
+        """Invocations that run on what a version has provisioned."""
+        found = self._functions.get(function_arn)
+        return found.provisioned_running.get(version, 0) if found is not None else 0
+
+    # -- what is configured -------------------------------------------------------------------------------------------
+
+    def reserve(self, account_id: str, region: str, function_arn: str, reserved: int | None) -> None:
+        """A function's reservation is this from now on (None: there is none)."""
+        self._reserve(self._account(account_id, region), function_arn, reserved)
+
+    def provision(self, account_id: str, region: str, function_arn: str, wanted: Mapping[str, int]) -> None:
+        """What a function's versions have provisioned from now on."""
+        account, function = self._account(account_id, region), self._function(function_arn)
+        function.provisioned = {version: count for version, count in wanted.items() if count > 0}
+        self._pool(account, function_arn)
+
     def forget(self, account_id: str, region: str, function_arn: str) -> None:
         """The function was deleted: its reservation ends."""
-        account = self._accounts.get((account_id, region))
-        if account is not None:
-            self._reserve(account, function_arn, None)
+        self.provision(account_id, region, function_arn, {})
+        self.reserve(account_id, region, function_arn, None)
         if self.running(function_arn) == 0:
             self._functions.pop(function_arn, None)
 
@@ -88,3 +194,13 @@ class Concurrency:
         if reserved is not None:
             account.reserved[function_arn] = reserved
             account.reserved_total += reserved
+        self._pool(account, function_arn)
+
+    def _pool(self, account: _Account, function_arn: str) -> None:
+        """What a function provisions comes out of its reservation, else out of the account's pool."""
+        function = self._functions.get(function_arn)
+        total = sum(function.provisioned.values()) if function is not None else 0
+        if total and function_arn not in account.reserved:
+            account.provisioned[function_arn] = total
+        else:
+            account.provisioned.pop(function_arn, None)

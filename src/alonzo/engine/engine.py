@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Mapping
 
 from alonzo.dispatch import Parts
 from alonzo.engine.concurrency import Concurrency
 from alonzo.engine.credentials import Credentials
 from alonzo.engine.delivery import Deliverer
 from alonzo.engine.environments import Surroundings
+from alonzo.engine.function import FunctionVersion
 from alonzo.engine.hosts import LocalHost, RootSource, ServeAws
 from alonzo.engine.invoker import Invoker, stopping
 from alonzo.engine.log_shipper import LogShipper
 from alonzo.engine.metering import Meter
 from alonzo.engine.pollers import Pollers, Tools
 from alonzo.engine.pools import Pools
+from alonzo.engine.provisioned import Provisioned, Provisioner
 from alonzo.engine.queue import Queue
 from alonzo.engine.source import FunctionSource
 from alonzo.engine.tasks import Tasks
@@ -66,6 +69,7 @@ class Engine:
         self.invoker = Invoker(
             self.pools, self._host, self.concurrency, shared, stream_rate=settings.stream_rate_mib * (1 << 20)
         )
+        self.provisioner = Provisioner(self.pools, self._host, self.concurrency, parts.clock, self._tasks)
         self.queue = Queue(parts.db, parts.clock)
         self._deliverer = Deliverer(
             self.queue,
@@ -100,6 +104,7 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.queue.run())
             group.create_task(self.pools.run())
+            group.create_task(self.provisioner.run())
             group.create_task(self.logs.run())
             group.create_task(self.meter.run())
 
@@ -109,6 +114,7 @@ class Engine:
         self.queue.close()
         self._deliverer.close()
         self.invoker.closing = True
+        self.provisioner.close()
         self.pools.close(stopping())
         try:
             async with asyncio.timeout(_STOP_S):
@@ -132,9 +138,24 @@ class Engine:
 
     def forget(self, account_id: str, region: str, function_arn: str) -> None:
         """A function was deleted."""
+        self.provisioner.provision(account_id, region, function_arn, {})
         self.pools.retire(function_arn)
         self._deliverer.forget(function_arn)
         self.concurrency.forget(account_id, region, function_arn)
+
+    def reserve(self, account_id: str, region: str, function_arn: str, reserved: int | None) -> None:
+        """A function's reserved concurrency is this from now on (None: it has none)."""
+        self.concurrency.reserve(account_id, region, function_arn, reserved)
+
+    def provision(
+        self, account_id: str, region: str, function_arn: str, wanted: Mapping[str, tuple[FunctionVersion, int]]
+    ) -> None:
+        """Keep so many environments of each version ready from now on, and of a function's other versions none."""
+        self.provisioner.provision(account_id, region, function_arn, wanted)
+
+    def provisioned(self, function_arn: str, version: str) -> Provisioned | None:
+        """How far that is; None where nothing is wanted."""
+        return self.provisioner.state(function_arn, version)
 
     def code_in_use(self) -> set[str]:
         """SHA-256 of every package that an environment was made of and may still read."""

@@ -103,6 +103,8 @@ class ExecutionEnvironment:
         self.resting = False
         self.frozen = False
         self.keep_tmp = True
+        #: Whether it is one of those that provisioned concurrency keeps.
+        self.provisioned = False
         #: Why the process ended by itself, if it did.
         self.death: Failure | None = None
         self.began = time.perf_counter()
@@ -126,6 +128,19 @@ class ExecutionEnvironment:
     @property
     def usable(self) -> bool:
         return self.phase is Phase.IDLE
+
+    @property
+    def age_ms(self) -> float:
+        """Since its making began."""
+        return (time.perf_counter() - self.began) * 1000
+
+    async def wait_initialised(self, limit_s: float, late: Failure) -> Failure | None:
+        """None once the runtime is ready; otherwise why it is not. `limit_s` counts from the environment's start."""
+        try:
+            async with asyncio.timeout(max(limit_s - self.age_ms / 1000, 0)):
+                return await asyncio.shield(self.initialised)
+        except TimeoutError:
+            return late
 
     @property
     def id(self) -> str:
@@ -179,6 +194,9 @@ class ExecutionEnvironment:
             return
         if self.phase is not Phase.BUSY or self._run is None:
             return
+        if self._run.failure is TRUNCATED:
+            request_id = self._run.invocation.request_id
+            self._answer(InvokeResult(TRUNCATED.answer(request_id), self.fv.version, UNHANDLED), TRUNCATED)
         self._finish()
         self.phase = Phase.IDLE
         if self.keeper is not None:
@@ -194,27 +212,9 @@ class ExecutionEnvironment:
         self._answer(InvokeResult(body, self.fv.version, UNHANDLED), Failure("error", error_type, payload=body))
 
     def runtime_init_error(self, error_type: str, body: bytes) -> None:
-        if self._run.failure is TRUNCATED:
-            request_id = self._run.invocation.request_id
-            self._answer(InvokeResult(TRUNCATED.answer(request_id), self.fv.version, UNHANDLED), TRUNCATED)
         if not self.initialised.done():
             self.initialised.set_result(Failure("error", error_type, payload=body))
 
-    def _answer(self, result: InvokeResult, failure: Failure | None = None) -> None:
-        run = self._run
-        if run is None or run.answered is not None:
-            return
-        run.answered = result
-        run.failure = failure
-        if run.tail is None:
-            run.release()
-            run.settle(result)
-        if self.keeper is not None:
-            self.keeper.environment_answered(self)
-
-    # -- the end of an invocation -------------------------------------------------------------------------------------
-
-    def _finish(self) -> None:
     def runtime_stream(self, content_type: str, flow: Flow) -> ResponseStream | None:
         run = self._run
         if run is None or run.stream is None or run.answered is not None:
@@ -236,6 +236,21 @@ class ExecutionEnvironment:
         if self._run is not None and self._run.answered is None:
             self._run.failure = TRUNCATED
 
+    def _answer(self, result: InvokeResult, failure: Failure | None = None) -> None:
+        run = self._run
+        if run is None or run.answered is not None:
+            return
+        run.answered = result
+        run.failure = failure
+        if run.tail is None:
+            run.release()
+            run.settle(result)
+        if self.keeper is not None:
+            self.keeper.environment_answered(self)
+
+    # -- the end of an invocation -------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
         """END and REPORT, the bill, and the answer where it waits for the log's tail."""
         run, self._run = self._run, None
         assert run is not None

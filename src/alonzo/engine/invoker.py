@@ -98,6 +98,7 @@ class Invoker:
                 raise
 
     async def _cold(self, fv: FunctionVersion, run: Run) -> None:
+        self._concurrency.scale(fv)
         with self._pools.room(fv) as pool:
             environment = await self._start(fv, pool.inherit())
             try:
@@ -164,12 +165,8 @@ async def _initialised(
     environment: ExecutionEnvironment, starting: set[ExecutionEnvironment], limit_s: float, late: Failure
 ) -> Failure | None:
     """None once the runtime is ready; otherwise why it is not. `limit_s` counts from the environment's start."""
-    left_s = limit_s - (time.perf_counter() - environment.began)
     try:
-        async with asyncio.timeout(max(left_s, 0)):
-            return await asyncio.shield(environment.initialised)
-    except TimeoutError:
-        return late
+        return await environment.wait_initialised(limit_s, late)
     finally:
         starting.discard(environment)
 

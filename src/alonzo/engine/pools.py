@@ -18,7 +18,7 @@ from alonzo.engine.tasks import Tasks
 #: How long a request waits for an environment that has answered already, before it has a new one made, in seconds.
 _SOON_S = 0.02
 #: An environment ends this long before its credentials do, beside its function's time-out.
-_CREDENTIALS_MARGIN_S = 300.0
+CREDENTIALS_MARGIN_S = 300.0
 
 
 class Pool:
@@ -27,6 +27,8 @@ class Pool:
     def __init__(self, pools: Pools, fv: FunctionVersion) -> None:
         self.fv = fv
         self.idle: list[ExecutionEnvironment] = []
+        #: Idle too, but taken first and never expired.
+        self.provisioned: list[ExecutionEnvironment] = []
         self.all: set[ExecutionEnvironment] = set()
         self.starting = 0
         self.retired = False
@@ -38,8 +40,8 @@ class Pool:
     # -- taking -------------------------------------------------------------------------------------------------------
 
     def take_nowait(self) -> ExecutionEnvironment | None:
-        while self.idle:
-            environment = self.idle.pop()
+        while idle := self.provisioned or self.idle:
+            environment = idle.pop()
             environment.idle_since = math.inf  # the freezer must leave it alone
             if self._fit(environment):
                 return environment
@@ -64,7 +66,7 @@ class Pool:
     def _fit(self, environment: ExecutionEnvironment) -> bool:
         now = self._pools.clock.now()
         life = environment.credentials.expires_at - now
-        return environment.usable and life >= self.fv.timeout_s + _CREDENTIALS_MARGIN_S
+        return environment.usable and life >= self.fv.timeout_s + CREDENTIALS_MARGIN_S
 
     # -- what environments tell (environments.Keeper) -----------------------------------------------------------------
 
@@ -90,7 +92,7 @@ class Pool:
             environment.run(run)
             return
         environment.idle_since = self._pools.clock.monotonic()
-        self.idle.append(environment)
+        (self.provisioned if environment.provisioned else self.idle).append(environment)
         self._pools.rested(environment)
 
     def environment_gone(self, environment: ExecutionEnvironment) -> None:
@@ -98,9 +100,12 @@ class Pool:
         if environment in self.all:
             self.all.discard(environment)
             self._pools.count -= 1
-            if environment in self.idle:
-                self.idle.remove(environment)
+            for idle in (self.idle, self.provisioned):
+                if environment in idle:
+                    idle.remove(environment)
             self.bequeath(environment)
+            if environment.provisioned:
+                self._pools.provisioned_gone(environment)
             self._pools.left(self)
 
     # -- /tmp of ended environments -----------------------------------------------------------------------------------
@@ -124,9 +129,10 @@ class Pool:
     def retire(self) -> None:
         """Let no environment take another invocation; the busy ones finish theirs."""
         self.retired = True
-        for environment in tuple(self.idle):
+        for environment in (*self.idle, *self.provisioned):
             environment.discard(keep_tmp=False)
         self.idle.clear()
+        self.provisioned.clear()
         self.drop_heirlooms()
 
     def drop_heirlooms(self, before: float | None = None) -> None:
@@ -157,6 +163,8 @@ class Pools:
         self.count = 0
         #: Environments that are being initialised.
         self.starting: set[ExecutionEnvironment] = set()
+        #: Told of the end of a provisioned environment.
+        self.provisioned_gone: Callable[[ExecutionEnvironment], None] = lambda environment: None
         self._max = max_environments
         self._idle_timeout_s = idle_timeout_s
         self._freeze_after_s = freeze_after_ms / 1000

@@ -112,12 +112,23 @@ class FakeEngine:
     functions: Any = None
     retired: list[tuple[str, str]] = field(default_factory=list)
     in_use: set[str] = field(default_factory=set)
+    reserved: dict[str, int | None] = field(default_factory=dict)
+    wanted: dict[str, Any] = field(default_factory=dict)
 
     def retire(self, function_arn: str, version: str = "") -> None:
         self.retired.append((function_arn, version))
 
     def forget(self, account_id: str, region: str, function_arn: str) -> None:
         self.retired.append((function_arn, ""))
+
+    def reserve(self, account_id: str, region: str, function_arn: str, reserved: int | None) -> None:
+        self.reserved[function_arn] = reserved
+
+    def provision(self, account_id: str, region: str, function_arn: str, wanted: Any) -> None:
+        self.wanted[function_arn] = wanted
+
+    def provisioned(self, function_arn: str, version: str) -> Any:
+        return None
 
     def code_in_use(self) -> set[str]:
         return self.in_use

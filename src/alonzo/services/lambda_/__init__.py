@@ -18,6 +18,7 @@ from alonzo.services.lambda_.mapping_keeper import MappingKeeper
 from alonzo.services.lambda_.operations import MODULES
 from alonzo.services.lambda_.ports import Engine, Runtimes
 from alonzo.services.lambda_.preparation import Preparation
+from alonzo.services.lambda_.provisioning import Provisioning
 from alonzo.services.lambda_.source import Functions
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import code
@@ -41,13 +42,20 @@ def build(parts: Parts, engine: Engine, runtimes: Runtimes) -> Lambda:
     state.prepare = preparation.add
     state.sweep = preparation.ask_sweep
     engine.functions = Functions(state)
+    provisioning = Provisioning(state)
+    state.tidy, state.changed, state.provisioning = provisioning.tidy, provisioning.changed, provisioning.add
 
     keeper = MappingKeeper(state)
     state.mapping_changed = keeper.changed
 
+    async def start() -> None:
+        await preparation.resume()
+        await provisioning.resume()
+
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(preparation.run())
+            group.create_task(provisioning.run())
             group.create_task(keeper.run())
 
     async def live_blobs() -> set[str]:
@@ -58,7 +66,7 @@ def build(parts: Parts, engine: Engine, runtimes: Runtimes) -> Lambda:
         handlers=bind("lambda", state, MODULES),
         access=AccessRules(state),
         denied_code="AccessDeniedException",
-        start=preparation.resume,
+        start=start,
         run=run,
         live_blobs=live_blobs,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
@@ -9,8 +10,23 @@ from alonzo.engine.pollers import Mapping as EventSourceMapping
 from alonzo.engine.queue import AsyncEvent
 
 
+class ResponseStream(Protocol):
+    """A response that has begun. `result` is complete once it has been iterated over; `content_type` is the runtime's."""
+
+    version: str
+    content_type: str
+    result: InvokeResult | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def abandon(self) -> None:
+        """Nobody will read (on)."""
+
+
 class Invoker(Protocol):
     async def invoke(self, version: FunctionVersion, invocation: Invocation) -> InvokeResult: ...
+
+    async def stream(self, version: FunctionVersion, invocation: Invocation) -> ResponseStream: ...
 
 
 class EventQueue(Protocol):
@@ -29,6 +45,15 @@ class Runtimes(Protocol):
 
     async def forget(self, live: set[str]) -> int:
         """Remove unpacked code whose SHA-256 is not in `live`."""
+
+
+class Provisioned(Protocol):
+    @property
+    def allocated(self) -> int: ...
+    @property
+    def available(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
 
 
 class Pollers(Protocol):
@@ -60,6 +85,17 @@ class Engine(Protocol):
 
     def forget(self, account_id: str, region: str, function_arn: str) -> None:
         """A function was deleted."""
+
+    def reserve(self, account_id: str, region: str, function_arn: str, reserved: int | None) -> None:
+        """A function's reserved concurrency is this from now on."""
+
+    def provision(
+        self, account_id: str, region: str, function_arn: str, wanted: Mapping[str, tuple[FunctionVersion, int]]
+    ) -> None:
+        """Keep so many environments of each version ready, and of the function's other versions none."""
+
+    def provisioned(self, function_arn: str, version: str) -> Provisioned | None:
+        """How far that is; None where nothing is wanted."""
 
     def code_in_use(self) -> set[str]:
         """SHA-256 of every package that an environment was made of and may still read."""

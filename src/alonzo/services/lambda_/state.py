@@ -34,6 +34,11 @@ class State:
     links: CodeLinks
     #: Hands a version to the preparer, once it is stored.
     prepare: Callable[[functions.Key, str], None] = field(default=lambda key, version: None)
+    #: Part of every transaction about a function; and told when it has committed.
+    tidy: Callable[[Connection, functions.Key], None] = field(default=lambda connection, key: None)
+    changed: Callable[[functions.Key], None] = field(default=lambda key: None)
+    #: The function gets a provisioned concurrency configuration.
+    provisioning: Callable[[functions.Key], None] = field(default=lambda key: None)
     #: An event source mapping's row was written.
     mapping_changed: Callable[[functions.Key], None] = field(default=lambda key: None)
     #: Asks for unpacked code that nothing needs to be removed, soon.
@@ -68,11 +73,14 @@ class State:
         def transaction(connection: Connection) -> T:
             # A transaction may run twice; only what the last run freed counts.
             freed[:] = [Freed()]
-            return change(connection, freed[0])
+            result = change(connection, freed[0])
+            self.tidy(connection, key)
+            return result
 
         with self.targets.changing(key):
             result = await self.parts.db.write(transaction)
         then(result)
+        self.changed(key)
         await self.parts.blobs.delete(*freed[0].blob_ids)
         if freed[0].unpacked:
             self.sweep()

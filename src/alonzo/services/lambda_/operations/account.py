@@ -9,7 +9,7 @@ from alonzo.dispatch import Params, Result
 from alonzo.services.lambda_ import models
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import code as code_store
-from alonzo.services.lambda_.store import functions
+from alonzo.services.lambda_.store import functions, provisioned
 
 
 async def get_account_settings(state: State, ctx: Context, params: Params) -> Result:
@@ -17,7 +17,8 @@ async def get_account_settings(state: State, ctx: Context, params: Params) -> Re
 
     def read(connection: Connection) -> tuple[int, int, int]:
         return (
-            functions.reserved_total(connection, ctx.account_id, ctx.region),
+            functions.reserved_total(connection, ctx.account_id, ctx.region)
+            + provisioned.pooled_total(connection, ctx.account_id, ctx.region),
             functions.count_functions(connection, ctx.account_id, ctx.region),
             code_store.sizes_used(connection, ctx.account_id, ctx.region),
         )

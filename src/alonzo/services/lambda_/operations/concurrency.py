@@ -13,7 +13,7 @@ from alonzo.services.lambda_.errors import invalid
 from alonzo.services.lambda_.models import LATEST, MIN_UNRESERVED, Function
 from alonzo.services.lambda_.names import FunctionRef, function_ref
 from alonzo.services.lambda_.state import State, need_function
-from alonzo.services.lambda_.store import functions
+from alonzo.services.lambda_.store import functions, provisioned
 from alonzo.services.lambda_.store.code import Freed
 
 
@@ -24,6 +24,14 @@ async def put_function_concurrency(state: State, ctx: Context, params: Params) -
     def put(connection: Connection, freed: Freed) -> None:
         function = need_function(connection, ref, named=f"{ref.arn}:{LATEST}")
         others = functions.reserved_total(connection, ref.account_id, ref.region, but=ref.name)
+        total = sum(config.requested for config in provisioned.of_function(connection, ref.key))
+        if wanted < total:
+            raise ServiceError(
+                "InvalidParameterValueException",
+                f" ReservedConcurrentExecutions  {wanted} should not be lower than function's total provisioned"
+                f" concurrency [{total}].",
+            )
+        others += provisioned.pooled_total(connection, ref.account_id, ref.region, but=ref.name)
         unreserved = state.parts.settings.account_concurrency - others - wanted
         if wanted and unreserved < MIN_UNRESERVED:
             raise ServiceError(
@@ -33,7 +41,10 @@ async def put_function_concurrency(state: State, ctx: Context, params: Params) -
             )
         functions.put_function(connection, replace(function, reserved_concurrency=wanted))
 
-    await state.write(ref.key, put)
+    def tell(_: None) -> None:
+        state.engine.reserve(ref.account_id, ref.region, ref.arn, wanted)
+
+    await state.write(ref.key, put, tell)
     return {"ReservedConcurrentExecutions": wanted}
 
 
@@ -54,7 +65,10 @@ async def delete_function_concurrency(state: State, ctx: Context, params: Params
         function = need_function(connection, ref)
         functions.put_function(connection, replace(function, reserved_concurrency=None))
 
-    await state.write(ref.key, delete)
+    def tell(_: None) -> None:
+        state.engine.reserve(ref.account_id, ref.region, ref.arn, None)
+
+    await state.write(ref.key, delete, tell)
     return {}
 
 
