@@ -191,18 +191,70 @@ async def test_disjoint_configurations(s3_: Any) -> None:
     await _notify(s3_, _entry(ARN, "s3:ObjectCreated:Put"), _entry(OTHER, "s3:ObjectCreated:Copy"))
 
 
-@pytest.mark.parametrize("kind", ["QueueConfigurations", "TopicConfigurations", "EventBridgeConfiguration"])
-async def test_other_targets(s3_: Any, kind: str) -> None:
-    """Queues, topics and EventBridge are refused clearly."""
-    entry: Any = (
-        {}
-        if kind == "EventBridgeConfiguration"
-        else [{kind.replace("Configurations", "Arn"): "arn:aws:x", "Events": ["s3:ObjectCreated:*"]}]
-    )
+async def test_eventbridge_is_refused(s3_: Any) -> None:
+    """EventBridge is refused clearly."""
     error = await s3_.fails(
         "NotImplemented",
         "PutBucketNotificationConfiguration",
         Bucket="bkt",
-        NotificationConfiguration={kind: entry},
+        NotificationConfiguration={"EventBridgeConfiguration": {}},
     )
     assert error.status == 501 and "LambdaFunctionConfigurations" in error.message
+
+
+@pytest.mark.parametrize(
+    ("configurations", "entry", "message"),
+    [
+        ("QueueConfigurations", {"QueueArn": ARN}, "The ARN could not be parsed"),
+        ("TopicConfigurations", {"TopicArn": "arn:aws:sqs:us-east-1:000000000000:q"}, "The ARN could not be parsed"),
+        ("QueueConfigurations", {"QueueArn": "arn:aws:sqs:us-east-1:000000000000:q.fifo"}, "FIFO SQS queues are not"),
+        ("TopicConfigurations", {"TopicArn": "arn:aws:sns:us-east-1:000000000000:t.fifo"}, "FIFO SNS topics are not"),
+    ],
+)
+async def test_bad_queues_and_topics(s3_: Any, configurations: str, entry: dict[str, Any], message: str) -> None:
+    """A target of the wrong kind, or one that S3 cannot send to, is refused."""
+    error = await s3_.fails(
+        "InvalidArgument",
+        "PutBucketNotificationConfiguration",
+        Bucket="bkt",
+        NotificationConfiguration={configurations: [{**entry, "Events": ["s3:ObjectCreated:*"]}]},
+    )
+    assert error.message.startswith(message)
+
+
+async def test_queues_and_topics_get_the_event(s3_: Any) -> None:
+    """A put makes a delivery to the queue and one to the topic that asked for it, with the same document."""
+    both = {
+        "QueueConfigurations": [
+            {
+                "QueueArn": "arn:aws:sqs:eu-west-1:000000000000:q",
+                "Events": ["s3:ObjectCreated:*"],
+                "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "q/"}]}},
+            }
+        ],
+        "TopicConfigurations": [
+            {
+                "TopicArn": "arn:aws:sns:us-east-1:000000000000:t",
+                "Events": ["s3:ObjectCreated:*"],
+                "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "t/"}]}},
+            }
+        ],
+    }
+    await s3_(
+        "PutBucketNotificationConfiguration",
+        Bucket="bkt",
+        NotificationConfiguration=both,
+        SkipDestinationValidation=True,
+    )
+    shown = await s3_("GetBucketNotificationConfiguration", Bucket="bkt")
+    assert [one["QueueArn"] for one in shown["QueueConfigurations"]] == ["arn:aws:sqs:eu-west-1:000000000000:q"]
+    assert [one["TopicArn"] for one in shown["TopicConfigurations"]] == ["arn:aws:sns:us-east-1:000000000000:t"]
+    for key in ("q/1", "t/1", "other"):
+        await s3_("PutObject", Bucket="bkt", Key=key, Body=b"")
+    queue, topic = s3_.queue.jobs
+    assert (queue.service, queue.operation, queue.principal) == ("sqs", "SendMessage", "s3.amazonaws.com")
+    assert queue.params["QueueUrl"] == "http://sqs.eu-west-1.localhost/000000000000/q"
+    assert json.loads(queue.params["MessageBody"])["Records"][0]["s3"]["object"]["key"] == "q/1"
+    assert (topic.service, topic.operation) == ("sns", "Publish")
+    assert topic.params["Subject"] == "Amazon S3 Notification"
+    assert json.loads(topic.params["Message"])["Records"][0]["s3"]["object"]["key"] == "t/1"

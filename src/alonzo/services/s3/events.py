@@ -50,11 +50,24 @@ _TYPES = frozenset(
         "s3:ObjectTagging:Delete",
     }
 )
-_OTHER_TARGETS = {
-    "QueueConfigurations": "Amazon SQS",
-    "TopicConfigurations": "Amazon SNS",
-    "EventBridgeConfiguration": "Amazon EventBridge",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of target: the list it is configured in, the member with its ARN, the ARN's service, and how the errors
+    about it call it."""
+
+    configurations: str
+    arn_member: str
+    service: str
+    named: str
+
+
+KINDS = (
+    Kind("TopicConfigurations", "TopicArn", "sns", "Topic"),
+    Kind("QueueConfigurations", "QueueArn", "sqs", "Queue"),
+    Kind("LambdaFunctionConfigurations", "LambdaFunctionArn", "lambda", "LambdaFunction"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +81,27 @@ class Change:
     version_id: str | None = None
 
 
+def kind_of(entry: Mapping[str, Any]) -> Kind:
+    """Which kind of target a stored entry has."""
+    return next(kind for kind in KINDS if kind.arn_member in entry)
+
+
+def target_of(entry: Mapping[str, Any]) -> str:
+    """The ARN that a stored entry sends to."""
+    found: str = entry[kind_of(entry).arn_member]
+    return found
+
+
 def check_configuration(configuration: Mapping[str, Any], new_id: Iterator[str]) -> list[dict[str, Any]]:
-    """The Lambda configurations as they are stored, each with an Id. Raises InvalidArgument, MalformedXML."""
-    for name, service in _OTHER_TARGETS.items():
-        if configuration.get(name) is not None and configuration.get(name) != []:
-            raise ServiceError(
-                "NotImplemented",
-                f"Alonzo does not send S3 notifications to {service} yet; only LambdaFunctionConfigurations work.",
-                status=501,
-            )
-    stored: list[dict[str, Any]] = []
-    for one in configuration.get("LambdaFunctionConfigurations") or []:
-        arn, types = one.get("LambdaFunctionArn"), one.get("Events")
-        if not arn or not types:
-            raise malformed_xml()
-        _check_arn(arn)
-        for name in types:
-            if name not in _TYPES:
-                raise invalid_argument("The event is not supported for notifications", "Event", name)
-        entry = {"Id": one.get("Id") or next(new_id), "LambdaFunctionArn": arn, "Events": list(types)}
-        rules = _check_rules(one)
-        if rules:
-            entry["Filter"] = {"Key": {"FilterRules": rules}}
-        stored.append(entry)
+    """The configurations as they are stored, each with an Id. Raises InvalidArgument, MalformedXML."""
+    if configuration.get("EventBridgeConfiguration") is not None:
+        raise ServiceError(
+            "NotImplemented",
+            "Alonzo does not send S3 notifications to Amazon EventBridge yet; use LambdaFunctionConfigurations,"
+            " QueueConfigurations or TopicConfigurations.",
+            status=501,
+        )
+    stored = [_check_entry(kind, one, new_id) for kind in KINDS for one in configuration.get(kind.configurations) or []]
     if len({one["Id"] for one in stored}) != len(stored):
         raise invalid_argument("Same ID used for multiple configurations.", "Id", "")
     if len(stored) > 100:
@@ -100,13 +111,33 @@ def check_configuration(configuration: Mapping[str, Any], new_id: Iterator[str])
     return stored
 
 
-def _check_arn(text: str) -> None:
+def _check_entry(kind: Kind, one: Mapping[str, Any], new_id: Iterator[str]) -> dict[str, Any]:
+    arn, types = one.get(kind.arn_member), one.get("Events")
+    if not arn or not types:
+        raise malformed_xml()
+    _check_arn(kind, arn)
+    for name in types:
+        if name not in _TYPES:
+            raise invalid_argument("The event is not supported for notifications", "Event", name)
+    entry = {"Id": one.get("Id") or next(new_id), kind.arn_member: arn, "Events": list(types)}
+    rules = _check_rules(one)
+    if rules:
+        entry["Filter"] = {"Key": {"FilterRules": rules}}
+    return entry
+
+
+def _check_arn(kind: Kind, text: str) -> None:
     try:
         arn = parse_arn(text)
     except ValueError:
         arn = None
-    if arn is None or arn.service != "lambda" or not arn.resource.startswith("function:"):
-        raise invalid_argument("The ARN could not be parsed", "LambdaFunction", text)
+    if arn is None or arn.service != kind.service or not arn.resource:
+        raise invalid_argument("The ARN could not be parsed", kind.named, text)
+    if kind.service == "lambda" and not arn.resource.startswith("function:"):
+        raise invalid_argument("The ARN could not be parsed", kind.named, text)
+    if kind.service != "lambda" and arn.resource.endswith(".fifo"):
+        what = "SQS queues" if kind.service == "sqs" else "SNS topics"
+        raise invalid_argument(f"FIFO {what} are not supported as notification targets.", kind.named, text)
 
 
 def _check_rules(configuration: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -182,25 +213,59 @@ def deliveries(
     ctx: Context, bucket: Bucket, change: Change, *, sequence: int, now_ms: int, new_id: Iterator[str]
 ) -> list[Delivery]:
     """A job for each configuration that matches; to be enqueued in the transaction of the change."""
-    return [
-        Delivery(
-            id=next(new_id),
-            account_id=bucket.account_id,
-            region=bucket.region,
-            service="lambda",
-            operation="Invoke",
-            params={
-                "FunctionName": configuration["LambdaFunctionArn"],
-                "InvocationType": "Event",
-                "Payload": orjson.dumps(document(ctx, bucket, change, configuration["Id"], sequence, now_ms)),
-            },
-            principal="s3.amazonaws.com",
-            source_arn=bucket.arn,
-            trace_header=ctx.trace_header,
-            labels={"bucket": bucket.name, "key": change.key, "event": change.name},
+    found = []
+    for configuration in matching(bucket, change):
+        message = orjson.dumps(document(ctx, bucket, change, configuration["Id"], sequence, now_ms))
+        service, operation, params = message_to(target_of(configuration), message)
+        found.append(
+            Delivery(
+                id=next(new_id),
+                account_id=bucket.account_id,
+                region=bucket.region,
+                service=service,
+                operation=operation,
+                params=params,
+                principal="s3.amazonaws.com",
+                source_arn=bucket.arn,
+                trace_header=ctx.trace_header,
+                labels={"bucket": bucket.name, "key": change.key, "event": change.name},
+            )
         )
-        for configuration in matching(bucket, change)
-    ]
+    return found
+
+
+def message_to(target: str, message: bytes) -> tuple[str, str, dict[str, Any]]:
+    """Service, operation and parameters that bring a message to a target."""
+    parsed = parse_arn(target)
+    match parsed.service:
+        case "sqs":
+            # The host tells the queue's region, which may be another than the bucket's.
+            url = f"http://sqs.{parsed.region}.localhost/{parsed.account_id}/{parsed.resource}"
+            return "sqs", "SendMessage", {"QueueUrl": url, "MessageBody": message.decode()}
+        case "sns":
+            params = {"TopicArn": target, "Subject": "Amazon S3 Notification", "Message": message.decode()}
+            return "sns", "Publish", params
+        case _:
+            return "lambda", "Invoke", {"FunctionName": target, "InvocationType": "Event", "Payload": message}
+
+
+def test_event(ctx: Context, bucket: Bucket, now_ms: int) -> bytes:
+    """What a queue or topic gets when it is configured."""
+    return orjson.dumps(
+        {
+            "Service": "Amazon S3",
+            "Event": "s3:TestEvent",
+            "Time": _iso(now_ms),
+            "Bucket": bucket.name,
+            "RequestId": ctx.request_id,
+            "HostId": host_id(ctx.request_id),
+        }
+    )
+
+
+def _iso(now_ms: int) -> str:
+    moment = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now_ms % 1000:03d}Z"
 
 
 def document(
@@ -215,14 +280,13 @@ def document(
     if change.version_id is not None:
         item["versionId"] = change.version_id
     item["sequencer"] = f"{sequence:018X}"
-    moment = datetime.fromtimestamp(now_ms / 1000, UTC)
     return {
         "Records": [
             {
                 "eventVersion": EVENT_VERSION,
                 "eventSource": "aws:s3",
                 "awsRegion": bucket.region,
-                "eventTime": moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now_ms % 1000:03d}Z",
+                "eventTime": _iso(now_ms),
                 "eventName": change.name,
                 "userIdentity": {"principalId": _principal_id(ctx)},
                 "requestParameters": {"sourceIPAddress": ctx.client_ip or "127.0.0.1"},
