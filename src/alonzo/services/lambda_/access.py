@@ -47,7 +47,7 @@ class AccessRules:
         self._state = state
 
     async def __call__(self, ctx: Context, operation: str, params: Params) -> Sequence[Access]:
-        if operation == "Invoke":
+        if operation in ("Invoke", "InvokeWithResponseStream"):
             return self._invoke(ctx, params["FunctionName"], params.get("Qualifier"))
         if operation == "InvokeAsync":
             return self._invoke(ctx, params["FunctionName"], None)

@@ -11,7 +11,7 @@ from alonzo.engine.queue import AsyncEvent
 
 
 class ResponseStream(Protocol):
-    """A response that has begun. `result` is complete once it has been iterated over; `content_type` is the runtime's."""
+    """A response that has begun. `result` is there once it has been iterated over; `content_type` is the runtime's."""
 
     version: str
     content_type: str

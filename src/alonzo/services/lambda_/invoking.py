@@ -1,0 +1,99 @@
+"""What every way to invoke a function checks first, and how it refuses."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import orjson
+
+from alonzo.core import tracing
+from alonzo.core.context import Context
+from alonzo.core.errors import ServiceError
+from alonzo.core.streams import BodyTooLarge
+from alonzo.dispatch import Params
+from alonzo.services.lambda_.errors import conflict, invalid
+from alonzo.services.lambda_.json_errors import explain
+from alonzo.services.lambda_.models import MAX_CLIENT_CONTEXT
+from alonzo.services.lambda_.state import State
+from alonzo.services.lambda_.targets import Target
+
+
+def enter_chain(state: State, ctx: Context, target: Target) -> str:
+    """The trace header for the function. Raises RecursiveInvocationException where the chain has gone round too often.
+
+    Of events that is found out when they are run: see the engine.
+    """
+    header, before = tracing.enter(ctx.trace_header, target.mark, state.parts.ids, state.now())
+    if before >= tracing.MAX_LOOPS and not target.version.loops_allowed:
+        raise ServiceError("RecursiveInvocationException", tracing.STOPPED, fields={"Type": "User"})
+    return header
+
+
+def not_ready(state: State, target: Target) -> ServiceError:
+    if target.retry:
+        # The runtime may have been installed meanwhile; the next invocation finds out.
+        state.prepare(target.ref.key, target.version.version)
+    return conflict(target.obstacle)
+
+
+async def read_payload(body: Any, limit: int) -> bytes:
+    """The payload: at most `limit` bytes of JSON, or nothing."""
+    if not isinstance(body, bytes):
+        length = body.length
+        if length is not None and length > limit:
+            raise _too_large(limit)
+        try:
+            body = await body.read(limit)
+        except BodyTooLarge:
+            raise _too_large(limit) from None
+    elif len(body) > limit:
+        raise _too_large(limit)
+    if body:
+        try:
+            orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise _not_json(body) from None
+    return bytes(body)
+
+
+def _not_json(body: bytes) -> ServiceError:
+    return ServiceError(
+        "InvalidRequestContentException",
+        f"Could not parse request body into json: Could not parse payload into json: {explain(body)}",
+        fields={"Type": "User"},
+    )
+
+
+def _too_large(limit: int) -> ServiceError:
+    return ServiceError(
+        "RequestTooLargeException",
+        f"Request must be smaller than {limit} bytes for the InvokeFunction operation",
+        status=413,
+        fields={"Type": "User"},
+    )
+
+
+def read_client_context(params: Params) -> str:
+    """The decoded ClientContext ("" without one); refuses members that mean nothing here."""
+    if params.get("DurableExecutionName"):
+        raise invalid("Alonzo does not support durable executions yet. Leave DurableExecutionName out.")
+    if params.get("TenantId"):
+        raise invalid(
+            "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from your request and"
+            " try again."
+        )
+    encoded = params.get("ClientContext")
+    if not encoded:
+        return ""
+    if len(encoded) > MAX_CLIENT_CONTEXT:
+        raise invalid(f"Client context must be smaller than {MAX_CLIENT_CONTEXT} bytes.")
+    try:
+        decoded = base64.b64decode(encoded, validate=True)
+        orjson.loads(decoded)
+    except (binascii.Error, orjson.JSONDecodeError):
+        raise ServiceError(
+            "InvalidRequestContentException", "Client context must be a valid Base64-encoded JSON object."
+        ) from None
+    return decoded.decode()
