@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import statistics
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from alonzo.testing import Server
 from benchmarks import load
@@ -199,6 +201,56 @@ def queues() -> Iterator[Measured]:
     )
 
 
+def topics() -> Iterator[Measured]:
+    """One publication to a topic with 100 queues, at each of which a receiver waits."""
+    queues, rounds = 100, 20
+    with durable_server() as server:
+        sns, sqs, endpoint = server.client("sns"), server.client("sqs"), server.endpoint
+        topic = sns.create_topic(Name="bench")["TopicArn"]
+        allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:*", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        waiting = []
+        for n in range(queues):
+            attributes = {"Policy": policy, "VisibilityTimeout": "3600"}
+            url = sqs.create_queue(QueueName=f"bench{n}", Attributes=attributes)["QueueUrl"]
+            waiting.append(sqs_call(endpoint, "ReceiveMessage", QueueUrl=url, WaitTimeSeconds=10))
+            arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+            sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        form = urlencode({"Action": "Publish", "Version": "2010-03-31", "TopicArn": topic, "Message": "x" * 1000})
+        kind = {"Content_Type": "application/x-www-form-urlencoded"}
+        publishing = signed(endpoint, "sns", "POST", "/", form.encode(), **kind)
+        times = [asyncio.run(_received_by_all(endpoint, waiting, publishing)) * 1000 for _ in range(rounds)]
+    yield Measured(
+        Figure(
+            "SNS publish to 100 SQS subscriptions",
+            "ms",
+            f"1 KB, from the request until the last of 100 waiting receivers has it, p95 of {rounds}",
+            at_most=100,
+        ),
+        percentile(times, 95),
+        {"p50": percentile(times, 50), "max": max(times)},
+    )
+
+
+async def _received_by_all(endpoint: str, waiting: list[bytes], publishing: bytes) -> float:
+    """Seconds from a request until each of the others, sent before it, has been answered."""
+    host, _, port = endpoint.removeprefix("http://").partition(":")
+    connections = [await asyncio.open_connection(host, int(port)) for _ in range(len(waiting) + 1)]
+    for (_, writer), request in zip(connections, waiting, strict=False):
+        writer.write(request)
+    await asyncio.sleep(0.3)
+    started = time.perf_counter()
+    connections[-1][1].write(publishing)
+    answers = await asyncio.gather(*(reader.readuntil(b"\r\n\r\n") for reader, _ in connections))
+    elapsed = time.perf_counter() - started
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+    bodies = [await reader.read(1 << 16) for reader, _ in connections[:-1]]
+    assert all(b"Notification" in body for body in bodies)
+    for _, writer in connections:
+        writer.close()
+    return elapsed
+
+
 class _Peak(threading.Thread):
     """Samples a process's memory until told to stop."""
 
@@ -255,6 +307,7 @@ CASES: dict[str, Case] = {
     "events": events,
     "objects": objects,
     "queues": queues,
+    "topics": topics,
     "gigabyte": gigabyte,
 }
 
