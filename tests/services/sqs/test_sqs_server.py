@@ -141,6 +141,22 @@ def test_long_polls_wake_at_once(client: Any, alonzo: Server, url: str) -> None:
     assert got[0][1] == "hi" and got[0][0] - sent < 0.2
 
 
+def test_the_server_stops_at_once_though_somebody_waits() -> None:
+    """A long poll under way is answered, empty, when the server stops, and does not hold it up."""
+    got: list[Any] = []
+    with Server() as server:
+        client = server.client("sqs")
+        url = client.create_queue(QueueName="q")["QueueUrl"]
+        thread = threading.Thread(target=lambda: got.append(client.receive_message(QueueUrl=url, WaitTimeSeconds=20)))
+        thread.start()
+        time.sleep(0.2)
+        started = time.perf_counter()
+        assert server.stop() == 0
+        assert time.perf_counter() - started < 1.5
+    thread.join(5)
+    assert len(got) == 1 and "Messages" not in got[0]
+
+
 def _user(alonzo: Server, name: str, *statements: dict[str, Any]) -> Any:
     iam = alonzo.client("iam")
     iam.create_user(UserName=name)

@@ -231,6 +231,17 @@ async def test_a_dead_letter_expires_by_when_it_was_first_sent(api: Any) -> None
     assert await api.receive(dead) == []
 
 
+async def test_what_is_deleted_leaves_no_memory(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that are deleted long before their timeout leave nothing to remember until then."""
+    monkeypatch.setattr("alonzo.services.sqs.index._SLACK", 20)
+    url = await api.queue(VisibilityTimeout="43200")
+    for _ in range(30):
+        await api.send(url, "x")
+        await api.delete(url, (await api.receive(url))[0])
+    index = api.service.handlers["SendMessage"].args[0].queues.all()[0].index
+    assert not index.entries and len(index._timed) <= 25
+
+
 async def test_a_deep_queue_is_received_whole(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the index's window messages are found on disk: each is received exactly once."""
     monkeypatch.setattr("alonzo.services.sqs.index.StandardIndex.window", 30)

@@ -24,8 +24,6 @@ def build(parts: Parts) -> Service:
         found.load()
 
     async def stop() -> None:
-        for live in found.all():
-            live.wake_all()
         await writer.flush()
 
     return Service(

@@ -20,13 +20,18 @@ FLUSH_AFTER_S = 0.5
 
 
 async def run(state: Sqs) -> None:
-    """Until cancelled."""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(state.timers.run())
-        group.create_task(_flush(state))
-        group.create_task(_sweep_regularly(state))
-        group.create_task(_collect(state))
-        group.create_task(moving.run(state))
+    """Until cancelled; then long polls are answered, so that the server need not wait for them."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(state.timers.run())
+            group.create_task(_flush(state))
+            group.create_task(_sweep_regularly(state))
+            group.create_task(_collect(state))
+            group.create_task(moving.run(state))
+    finally:
+        state.closing = True
+        for live in state.queues.all():
+            live.wake_all()
 
 
 async def _flush(state: Sqs) -> None:

@@ -16,6 +16,8 @@ from alonzo.services.sqs.store import Held, Survey
 
 #: Visible messages of a standard queue that are indexed; more are found on disk when half of them are gone.
 STANDARD_WINDOW = 20_000
+#: Ends of timeouts that may be remembered in vain.
+_SLACK = 1_000
 #: Rows read at a time.
 REFILL = 2_000
 
@@ -166,6 +168,10 @@ class Index:
         """Set until when a message in flight is hidden; in the past: until the next `tick`."""
         entry.due_ms = until_ms
         heapq.heappush(self._timed, (until_ms, entry.seq))
+        if len(self._timed) > _SLACK + 4 * len(self.entries):
+            # What was deleted long before its timeout must not pile up until then.
+            self._timed = [(e.due_ms, e.seq) for e in self.entries.values() if e.state is not State.READY and e.due_ms]
+            heapq.heapify(self._timed)
 
     def remove(self, seq: int) -> None:
         """A message is gone from the queue."""

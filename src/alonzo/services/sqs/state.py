@@ -33,6 +33,8 @@ class Sqs:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     deleted: dict[Key, int] = field(default_factory=dict)
     urls: dict[tuple[str, str], Key] = field(default_factory=dict)
+    #: The server is stopping: who waits for messages is answered.
+    closing: bool = False
     #: Set when there is a move task to run, or something to sweep.
     tasks_changed: asyncio.Event = field(default_factory=asyncio.Event)
     to_sweep: asyncio.Event = field(default_factory=asyncio.Event)

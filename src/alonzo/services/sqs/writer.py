@@ -106,10 +106,14 @@ class Writer:
         group, self._next = self._next, None
         if group is None or self._writing:
             return
-        self._writing = True
         now_ms = int(self._clock.now() * 1000)
-        new = [draft(self._number(now_ms)) for draft, _ in group.sends]
-        moves = [draft(self._number(now_ms)) for draft, _ in group.moves]
+        try:
+            new = [draft(self._number(now_ms)) for draft, _ in group.sends]
+            moves = [draft(self._number(now_ms)) for draft, _ in group.moves]
+        except Exception as error:
+            _fail(group, error)  # and the next group is written all the same
+            return
+        self._writing = True
 
         def write(connection: Connection) -> dict[int, Duplicate]:
             duplicates = store.insert_messages(connection, new, now_ms) if new else {}

@@ -128,7 +128,7 @@ async def _wait(
                 return found
         if live.deleted:
             raise no_queue()
-        if state.parts.clock.now() >= until:
+        if state.closing or state.parts.clock.now() >= until:
             return []
         await live.wait(until)
 
