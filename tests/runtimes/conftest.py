@@ -38,6 +38,7 @@ class Function:
     region: str = "eu-west-1"
     layers: tuple[Package, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    memory_mib: int = 128
 
 
 def zipped(files: Mapping[str, str | bytes]) -> bytes:

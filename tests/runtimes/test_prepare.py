@@ -177,10 +177,14 @@ async def test_killed_preparation_is_cleaned_up(here, tmp_path):
 
 
 def test_table_of_runtimes():
-    """Python 3.8 to 3.14 can run; other languages are known and say that they cannot yet; the rest is unknown."""
-    assert [name for name, row in RUNTIMES.items() if row.available] == [f"python3.{minor}" for minor in range(8, 15)]
-    with pytest.raises(RuntimeUnavailable, match=r"The runtime nodejs22\.x is not available in Alonzo yet\."):
-        lookup("nodejs22.x")
+    """Python, Node.js and custom runtimes can run; other languages are known and say that they cannot yet; the rest is
+    unknown."""
+    python = [f"python3.{minor}" for minor in range(8, 15)]
+    node = [f"nodejs{major}.x" for major in (18, 20, 22, 24)]
+    available = [name for name, row in RUNTIMES.items() if row.available]
+    assert available == [*python, *node, "provided.al2", "provided.al2023"]
+    with pytest.raises(RuntimeUnavailable, match=r"The runtime java21 is not available in Alonzo yet\."):
+        lookup("java21")
     with pytest.raises(RuntimeUnavailable, match="There is no managed runtime 'cobol'"):
         lookup("cobol")
 

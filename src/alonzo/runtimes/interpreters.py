@@ -78,7 +78,7 @@ class Interpreters:
         *,
         only: bool = False,
     ) -> None:
-        self._folders = tuple(folders)
+        self.folders = tuple(folders)
         self._cache = cache
         self._environ = os.environ if environ is None else environ
         self._only = only
@@ -108,7 +108,7 @@ class Interpreters:
         return best
 
     def _bins(self) -> Iterator[Path]:
-        for folder in self._folders:
+        for folder in self.folders:
             yield folder
             yield folder / "bin"
         if self._only:

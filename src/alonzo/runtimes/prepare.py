@@ -1,8 +1,7 @@
-"""Prepares a managed runtime's folder: interpreter, AWS's runtime interface client, boto3; once, then read-only.
+"""Prepares a managed runtime's folder once, then read-only; what is in it is its language's `Recipe`.
 
 A prepared folder is complete or absent: it is built beside its place under a lock that all processes share, tried out,
-and renamed. It holds `lang` (/var/lang inside), `runtime` (/var/runtime inside) and `manifest.json`. The interpreter is
-copied, not shown in place: its own site-packages stay out of sight, and what happens to it later does not matter.
+and renamed. It holds `lang` (/var/lang inside), `runtime` (/var/runtime inside) and `manifest.json`.
 """
 
 from __future__ import annotations
@@ -18,31 +17,27 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import distributions
 from pathlib import Path
 
-from alonzo.runtimes import bootstraps, langtree
+from alonzo.runtimes import langtree
 from alonzo.runtimes.errors import RuntimeUnavailable
-from alonzo.runtimes.interpreters import Interpreter, Interpreters, find_uv
+from alonzo.runtimes.interpreters import Interpreters
+from alonzo.runtimes.node import NodeRecipe
+from alonzo.runtimes.nodes import Nodes
+from alonzo.runtimes.processes import to_the_end
+from alonzo.runtimes.python import PythonRecipe
+from alonzo.runtimes.recipe import Program, Progress, Recipe
 from alonzo.runtimes.table import RUNTIMES, ManagedRuntime, lookup
 
 #: Raised whenever a prepared folder looks different; also the number in `python:3.12.v1`.
 LAYOUT = 1
-#: What is installed beside the interpreter: AWS's runtime interface client and SDK, the newest the interpreter takes.
-PACKAGES = ("awslambdaric", "boto3")
-#: Fetching and installing the packages may take this long.
-INSTALL_DEADLINE_S = 300.0
 #: How long to wait while another process prepares the same runtime.
 LOCK_DEADLINE_S = 600.0
 _LOCK_POLL_S = 0.1
-_COMPILE_DEADLINE_S = 300.0
-_TRY_DEADLINE_S = 60.0
 #: A prepared folder that no process has used for so long is removed when its runtime is prepared anew.
 UNUSED_S = 7 * 86400.0
-
-Progress = Callable[[str], None]
 
 
 def _silent(_: str) -> None:
@@ -98,24 +93,30 @@ class RuntimeStatus:
 
 
 class Preparer:
-    """Makes and finds the prepared folders below `root`."""
+    """Makes and finds the prepared folders below `root`. `nodes` are by default those of the whole machine."""
 
-    def __init__(self, root: Path, interpreters: Interpreters, *, offline: bool = False) -> None:
+    def __init__(
+        self, root: Path, interpreters: Interpreters, *, nodes: Nodes | None = None, offline: bool = False
+    ) -> None:
         self._root = root
-        self._interpreters = interpreters
+        self._recipes: dict[str, Recipe] = {
+            "python": PythonRecipe(interpreters),
+            "nodejs": NodeRecipe(nodes or Nodes(interpreters.folders), root / "node"),
+        }
         self._offline = offline
         # Shared locks on the manifests of folders in use, for as long as this process lives.
         self._held: dict[Path, int] = {}
 
-    async def install(self, identifier: str, progress: Progress = _silent) -> Prepared:
+    async def install(self, identifier: str, progress: Progress = _silent, *, fetch: bool = True) -> Prepared:
         """Prepare a runtime unless it is there already; any number of callers, in any number of processes.
 
+        With `fetch`, an interpreter that the machine lacks is fetched where its language has that.
         Raises RuntimeUnavailable: no such runtime, no interpreter, offline, or the packages cannot be installed.
         """
         runtime = lookup(identifier)
         if runtime.language == "provided":
             return _nothing_to_prepare(runtime)
-        interpreter = await self._interpreters.find(runtime.version)
+        interpreter = await self._program(runtime, progress, fetch=fetch and not self._offline)
         ready = await asyncio.to_thread(self.prepared, runtime, interpreter, hold=True)
         if ready is not None:
             return ready
@@ -125,45 +126,55 @@ class Preparer:
                 f"The runtime {identifier} has not been prepared, and fetching its packages is turned off (offline).",
                 f"Run `alonzo runtime install {identifier}` once while the machine is online.",
             )
-        try:
+        async with self._errors(runtime):
             await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
             async with self._locked(runtime):
                 ready = await asyncio.to_thread(self.prepared, runtime, interpreter, hold=True)
                 return ready or await self._prepare(runtime, interpreter, progress)
+
+    async def _program(self, runtime: ManagedRuntime, progress: Progress, *, fetch: bool) -> Program:
+        recipe = self._recipes[runtime.language]
+        try:
+            return await recipe.find(runtime)
+        except RuntimeUnavailable:
+            if not fetch:
+                raise
+        async with self._errors(runtime):
+            await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
+            async with self._locked(runtime):
+                await recipe.fetch(runtime, progress)
+        return await recipe.find(runtime)
+
+    @contextlib.asynccontextmanager
+    async def _errors(self, runtime: ManagedRuntime) -> AsyncIterator[None]:
+        """What the disk says against preparing a runtime, in words that help."""
+        try:
+            yield
         except OSError as error:
             raise RuntimeUnavailable(
-                identifier,
-                f"The runtime {identifier} could not be prepared in {self._root}: {error.strerror or error}.",
+                runtime.identifier,
+                f"The runtime {runtime.identifier} could not be prepared in {self._root}: {error.strerror or error}.",
                 "Make room there, or name another folder in ALONZO_RUNTIMES_DIR.",
             ) from error
 
     async def statuses(self) -> list[RuntimeStatus]:
         """Every runtime in the table that can be available here, and what there is of it."""
-        found = await self._interpreters.all()
-        rows = []
-        for runtime in RUNTIMES.values():
-            if not runtime.available:
-                rows.append(RuntimeStatus(runtime, why_not="not available in Alonzo yet"))
-                continue
-            if runtime.language == "provided":
-                none = _nothing_to_prepare(runtime)
-                rows.append(RuntimeStatus(runtime, none.interpreter, none.interpreter_version, none))
-                continue
-            interpreter = found.get(runtime.version)
-            if interpreter is None:
-                rows.append(
-                    RuntimeStatus(
-                        runtime,
-                        why_not=f"no CPython {runtime.version} on this machine",
-                        mend=f"uv python install {runtime.version}",
-                    )
-                )
-                continue
-            ready = await asyncio.to_thread(self.prepared, runtime, interpreter)
-            rows.append(RuntimeStatus(runtime, interpreter.executable, interpreter.version, ready))
-        return rows
+        found = {language: await recipe.all() for language, recipe in self._recipes.items()}
+        return [await asyncio.to_thread(self._status, runtime, found) for runtime in RUNTIMES.values()]
 
-    def prepared(self, runtime: ManagedRuntime, interpreter: Interpreter, *, hold: bool = False) -> Prepared | None:
+    def _status(self, runtime: ManagedRuntime, found: Mapping[str, Mapping[str, Program]]) -> RuntimeStatus:
+        if not runtime.available:
+            return RuntimeStatus(runtime, why_not="not available in Alonzo yet")
+        if runtime.language == "provided":
+            none = _nothing_to_prepare(runtime)
+            return RuntimeStatus(runtime, none.interpreter, none.interpreter_version, none)
+        program = found[runtime.language].get(runtime.version)
+        if program is None:
+            why_not, mend = self._recipes[runtime.language].missing(runtime)
+            return RuntimeStatus(runtime, why_not=why_not, mend=mend)
+        return RuntimeStatus(runtime, program.executable, program.version, self.prepared(runtime, program))
+
+    def prepared(self, runtime: ManagedRuntime, interpreter: Program, *, hold: bool = False) -> Prepared | None:
         """The prepared folder for this interpreter, if there is one; with `hold` nobody removes it from now on."""
         folder = self._folder(runtime, interpreter)
         path = folder / "manifest.json"
@@ -202,8 +213,9 @@ class Preparer:
             finally:
                 os.close(fd)
 
-    def _folder(self, runtime: ManagedRuntime, interpreter: Interpreter) -> Path:
-        facts = f"{LAYOUT}\n{interpreter.executable}\n{interpreter.version}\n{bootstraps.digest()}"
+    def _folder(self, runtime: ManagedRuntime, interpreter: Program) -> Path:
+        beside = self._recipes[runtime.language].fingerprint()
+        facts = f"{LAYOUT}\n{interpreter.executable}\n{interpreter.version}\n{beside}"
         return self._root / f"{runtime.identifier}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
 
     @contextlib.asynccontextmanager
@@ -229,31 +241,20 @@ class Preparer:
         finally:
             os.close(fd)
 
-    async def _prepare(self, runtime: ManagedRuntime, interpreter: Interpreter, progress: Progress) -> Prepared:
+    async def _prepare(self, runtime: ManagedRuntime, interpreter: Program, progress: Progress) -> Prepared:
         await asyncio.to_thread(self._remove_leftovers, runtime)
         temporary = self._root / f".{runtime.identifier}-{secrets.token_hex(6)}.tmp"
         try:
-            progress(f"Copying CPython {interpreter.version} from {interpreter.base_prefix}")
-            await _to_the_end(lambda: langtree.build(interpreter, temporary / "lang"))
-            (temporary / "runtime").mkdir()
-            packages = self._packages_folder(runtime, temporary)
-            progress(f"Installing {', '.join(PACKAGES)}")
-            await self._install_packages(runtime, interpreter, packages)
-            bootstraps.write(temporary / "runtime")
-            progress("Compiling")
-            await self._compile(runtime, temporary)
-            await self._try(runtime, temporary)
-            await self._record_patterns(runtime, temporary)
-            versions = {d.metadata["Name"]: d.version for d in distributions(path=[str(packages)])}
+            versions = await self._recipes[runtime.language].build(runtime, interpreter, temporary, progress)
             manifest = {"interpreter": interpreter.executable, "version": interpreter.version, "packages": versions}
             (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
-            await _to_the_end(lambda: langtree.make_readable(temporary))
+            await to_the_end(lambda: langtree.make_readable(temporary))
             folder = self._folder(runtime, interpreter)
             temporary.rename(folder)
             self._hold(folder / "manifest.json")
-            await _to_the_end(lambda: self._prune(runtime, folder))
+            await to_the_end(lambda: self._prune(runtime, folder))
         finally:
-            await _to_the_end(lambda: shutil.rmtree(temporary, ignore_errors=True))
+            await to_the_end(lambda: shutil.rmtree(temporary, ignore_errors=True))
         progress(f"{runtime.identifier} is ready")
         return Prepared(runtime, folder, interpreter.executable, interpreter.version, versions)
 
@@ -261,135 +262,9 @@ class Preparer:
         for leftover in self._root.glob(f".{runtime.identifier}-*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
 
-    @staticmethod
-    def _packages_folder(runtime: ManagedRuntime, folder: Path) -> Path:
-        """Where the SDK lies on AWS: site-packages from Python 3.11 on, /var/runtime before."""
-        if tuple(int(part) for part in runtime.version.split(".")) >= (3, 11):
-            return folder / "lang" / "lib" / f"python{runtime.version}" / "site-packages"
-        return folder / "runtime"
-
-    async def _install_packages(self, runtime: ManagedRuntime, interpreter: Interpreter, target: Path) -> None:
-        reasons = []
-        for argv in _installers(interpreter, target):
-            code, output = await _run(argv, INSTALL_DEADLINE_S, _installer_environment())
-            if code == 0 and all((target / package).is_dir() for package in PACKAGES):
-                # Console scripts name the machine's own interpreter; nothing inside could run them.
-                shutil.rmtree(target / "bin", ignore_errors=True)
-                return
-            reasons.append(_last_error(output) or f"{Path(argv[0]).name} ended with status {code}")
-        raise RuntimeUnavailable(
-            runtime.identifier,
-            f"The packages of {runtime.identifier} ({', '.join(PACKAGES)}) could not be installed: {reasons[0]}."
-            if reasons
-            else f"Neither pip nor uv was found to install the packages of {runtime.identifier}.",
-            f"Check the connection to the package index, then run `alonzo runtime install {runtime.identifier}`."
-            if reasons
-            else f"Install uv, or pip for {interpreter.executable}.",
-        )
-
-    async def _compile(self, runtime: ManagedRuntime, folder: Path) -> None:
-        # Some packages ship templates that are no valid Python; compileall says so by its status, and goes on.
-        await self._python(
-            *(runtime, folder, "-m", "compileall", "-q", "-q", str(folder / "lang" / "lib"), str(folder / "runtime")),
-            deadline_s=_COMPILE_DEADLINE_S,
-        )
-
-    async def _try(self, runtime: ManagedRuntime, folder: Path) -> None:
-        path = [str(self._packages_folder(runtime, folder)), str(folder / "runtime")]
-        program = f"import sys; sys.path[:0] = {path!r}; import ssl, runtime_client, awslambdaric.bootstrap, boto3"
-        code, output = await self._python(runtime, folder, "-B", "-c", program)
-        if code != 0:
-            raise RuntimeUnavailable(
-                runtime.identifier,
-                f"The interpreter of {runtime.identifier} does not work when copied: {_last_error(output)}.",
-                f"Install another CPython {runtime.version}, for example with `uv python install {runtime.version}`.",
-            )
-
-    async def _record_patterns(self, runtime: ManagedRuntime, folder: Path) -> None:
-        file = folder / "runtime" / "patterns.bin"
-        code, output = await self._python(
-            runtime, folder, "-B", str(bootstraps.PATTERNS), str(file), str(self._packages_folder(runtime, folder))
-        )
-        if code != 0:
-            raise RuntimeUnavailable(
-                runtime.identifier, f"The client of {runtime.identifier} cannot be imported: {_last_error(output)}."
-            )
-
-    @staticmethod
-    async def _python(
-        runtime: ManagedRuntime, folder: Path, *arguments: str, deadline_s: float = _TRY_DEADLINE_S
-    ) -> tuple[int, str]:
-        executable = folder / "lang" / "bin" / f"python{runtime.version}"
-        environment = {"LD_LIBRARY_PATH": str(folder / "lang" / "lib"), "PATH": os.defpath, "LC_CTYPE": "C.UTF-8"}
-        return await _run([str(executable), "-E", "-s", "-S", *arguments], deadline_s, environment)
-
 
 def _nothing_to_prepare(runtime: ManagedRuntime) -> Prepared:
     """An OS-only runtime: the function's own `bootstrap` is the program, this machine's system the rest."""
     system = platform.freedesktop_os_release() if sys.platform == "linux" else {}
     name = system.get("PRETTY_NAME", platform.platform())
     return Prepared(runtime, Path(), "bootstrap of the function", f"on {name}", {})
-
-
-def _installers(interpreter: Interpreter, target: Path) -> list[list[str]]:
-    """Ways to install the packages for `interpreter` into `target`, best first. Wheels only: nothing is built here."""
-    pip = ["install", "--quiet", "--no-input", "--no-compile", "--disable-pip-version-check"]
-    pip += ["--only-binary", ":all:", "--target", str(target), *PACKAGES]
-    ways = []
-    if interpreter.pip:
-        ways.append([interpreter.executable, "-I", "-m", "pip", *pip])
-    uv = find_uv()
-    if uv is not None:
-        wheels = ["--only-binary", ":all:", "--target", str(target), *PACKAGES]
-        ways.append(
-            [uv, "pip", "install", "--quiet", "--no-python-downloads", "--python", interpreter.executable, *wheels]
-        )
-    if any(d.metadata["Name"] == "pip" for d in distributions()):
-        other = ["--python-version", interpreter.minor, "--implementation", "cp"]
-        ways.append([sys.executable, "-I", "-m", "pip", pip[0], *other, *pip[1:]])
-    return ways
-
-
-def _installer_environment() -> dict[str, str]:
-    """The user's own index settings count; settings that would send the packages elsewhere do not."""
-    elsewhere = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "UV_TARGET", "UV_PREFIX")
-    kept = {key: value for key, value in os.environ.items() if key not in elsewhere}
-    return {**kept, "PIP_ROOT_USER_ACTION": "ignore", "PIP_RETRIES": kept.get("PIP_RETRIES", "2")}
-
-
-async def _to_the_end(work: Callable[[], None]) -> None:
-    """Run in a thread, and wait for it even when cancelled: a thread left alone would write into what is cleaned up."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(task)
-    finally:
-        if not task.done():
-            await asyncio.wait({task})
-
-
-async def _run(argv: Sequence[str], deadline_s: float, environment: dict[str, str]) -> tuple[int, str]:
-    """Run to the end, at most `deadline_s`; the exit status and what was printed."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), deadline_s)
-    except TimeoutError:
-        return -1, f"it took longer than {deadline_s:.0f} s"
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, output.decode(errors="replace")
-
-
-def _last_error(output: str) -> str:
-    """The line that says why, of what pip, uv or Python printed."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.lower().startswith("error")]
-    chosen = errors[-1] if errors else lines[-1] if lines else ""
-    return chosen.removeprefix("ERROR:").strip().rstrip(".")[:300]

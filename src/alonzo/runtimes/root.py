@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from alonzo.config import Settings
+from alonzo.runtimes import node_start
 from alonzo.runtimes.code import CodeCache
 from alonzo.runtimes.interpreters import Interpreters
 from alonzo.runtimes.prepare import Prepared, Preparer, RuntimeStatus
@@ -18,7 +19,7 @@ from alonzo.storage import Blobs
 #: Variables of the execution environment that a function's own configuration may replace (contract §6).
 USER_MAY_REPLACE = frozenset(
     {"AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL", "AWS_XRAY_CONTEXT_MISSING", "AWS_XRAY_DAEMON_ADDRESS"}
-    | {"LANG", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TZ"}
+    | {"LANG", "LC_CTYPE", "LD_LIBRARY_PATH", "NODE_EXTRA_CA_CERTS", "NODE_PATH", "PATH", "PYTHONPATH", "TZ"}
 )
 #: Roots kept in memory; a least recently used one is cheap to make again.
 _KEPT = 4096
@@ -57,6 +58,8 @@ class Packaged(Protocol):
     def layers(self) -> tuple[PackageRef, ...]: ...
     @property
     def environment(self) -> Mapping[str, str]: ...
+    @property
+    def memory_mib(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,10 @@ def runtime_variables(runtime: ManagedRuntime, handler: str) -> dict[str, str]:
         variables["LD_LIBRARY_PATH"] = variables["LD_LIBRARY_PATH"].removeprefix("/var/lang/lib:")
     if runtime.language == "python":
         variables |= {"LC_CTYPE": "C.UTF-8", "PWD": "/var/task", "SHLVL": "0"}
+    if runtime.language == "nodejs":
+        variables |= {"NODE_PATH": node_start.path(runtime.version), "PWD": "/var/task", "SHLVL": "0"}
+        if runtime.version == "18":
+            variables["NODE_EXTRA_CA_CERTS"] = "/var/runtime/ca-cert.pem"
     return variables
 
 
@@ -134,6 +141,11 @@ class Runtimes:
             self._prepared[runtime] = ready
         return ready
 
+    def version_arn(self, runtime: str, region: str) -> str:
+        """The ARN of a runtime's build, "" as long as this process has not prepared it."""
+        ready = self._prepared.get(runtime)
+        return ready.version_arn(region) if ready is not None else ""
+
     async def list_runtimes(self) -> list[RuntimeStatus]:
         """Every managed runtime, and whether it can be used here."""
         return await self._preparer.statuses()
@@ -149,7 +161,11 @@ class Runtimes:
         if known is not None:
             self._roots.move_to_end(key)
             return known
-        prepared = await self.install(function.runtime)
+        prepared = self._prepared.get(function.runtime)
+        if prepared is None:
+            # Only who asks for it gets an interpreter fetched; a function is told how to.
+            prepared = await self._preparer.install(function.runtime, fetch=False)
+            self._prepared[function.runtime] = prepared
         root = _root(function, prepared, await self._mounts(function, prepared))
         self._roots[key] = root
         if len(self._roots) > _KEPT:
@@ -170,12 +186,16 @@ class Runtimes:
             unpacked = [await self._code.unpack(package, sha256) for package, sha256 in layers]
             await self._code.check_total(task, unpacked)
             mounts.append((await self._code.merge(layers), "/opt"))
+        if prepared.runtime.language == "nodejs":
+            mounts += node_start.module_mounts(prepared.runtime.version, mounts)
         return tuple(mounts)
 
 
 def _key(function: Packaged) -> object:
     layers = tuple(layer.sha256 for layer in function.layers)
-    start = _how_to_start(function.environment)
+    start: object = _how_to_start(function.environment)
+    if function.runtime.startswith("nodejs"):
+        start = (start, function.memory_mib, function.environment.get("NODE_OPTIONS"))
     return (function.code.sha256, layers, function.runtime, function.handler, function.region, start)
 
 
@@ -187,7 +207,9 @@ def _how_to_start(environment: Mapping[str, str]) -> str:
 
 
 def _root(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...]) -> Root:
-    argv = _bootstrap(mounts) if prepared.runtime.language == "provided" else _python(function, prepared)
+    argv = {"provided": _bootstrap, "python": _python, "nodejs": _node}[prepared.runtime.language](
+        function, prepared, mounts
+    )
     return Root(
         argv=argv,
         mounts=mounts,
@@ -202,7 +224,7 @@ def _root(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str]
 NO_BOOTSTRAP = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"
 
 
-def _bootstrap(mounts: tuple[tuple[Path, str], ...]) -> tuple[str, ...]:
+def _bootstrap(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...]) -> tuple[str, ...]:
     """The function's own program: the package's before a layer's; a folder of that name does not count.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html
@@ -214,7 +236,15 @@ def _bootstrap(mounts: tuple[tuple[Path, str], ...]) -> tuple[str, ...]:
     return ()
 
 
-def _python(function: Packaged, prepared: Prepared) -> tuple[str, ...]:
+def _node(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...]) -> tuple[str, ...]:
+    flags = node_start.flags(
+        prepared.interpreter_version, function.memory_mib, function.environment.get("NODE_OPTIONS", "")
+    )
+    program = ("/var/lang/bin/node", *flags, "/var/runtime/index.cjs")
+    return program if _how_to_start(function.environment) != "wrapper" else ("/var/runtime/bootstrap", *program)
+
+
+def _python(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...]) -> tuple[str, ...]:
     python = f"/var/lang/bin/python{prepared.runtime.version}"
     program = ("/var/runtime/bootstrap.py", "/opt")
     return {

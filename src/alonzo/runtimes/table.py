@@ -15,8 +15,8 @@ from alonzo.runtimes.errors import RuntimeUnavailable
 class ManagedRuntime:
     """One runtime identifier.
 
-    `version` is the language's ("3.12"), or the system's for the OS-only ones; `deprecated` the day on which AWS ended or ends its
-    support, None where AWS names none. `available` says whether functions can run on it here.
+    `version` is the language's ("3.12"), or the system's for the OS-only ones; `deprecated` the day on which AWS ended
+    or ends its support, None where AWS names none. `available` says whether functions can run on it here.
     """
 
     identifier: str
@@ -35,6 +35,10 @@ def _python(version: str, deprecated: date) -> ManagedRuntime:
     return ManagedRuntime(f"python{version}", "python", version, deprecated, available=True)
 
 
+def _node(version: str, deprecated: date) -> ManagedRuntime:
+    return ManagedRuntime(f"nodejs{version}.x", "nodejs", version, deprecated, available=True)
+
+
 _TABLE = (
     _python("3.8", date(2024, 10, 14)),
     _python("3.9", date(2025, 12, 15)),
@@ -43,10 +47,10 @@ _TABLE = (
     _python("3.12", date(2028, 10, 31)),
     _python("3.13", date(2029, 6, 30)),
     _python("3.14", date(2029, 6, 30)),
-    ManagedRuntime("nodejs18.x", "nodejs", "18", date(2025, 9, 1)),
-    ManagedRuntime("nodejs20.x", "nodejs", "20", date(2026, 4, 30)),
-    ManagedRuntime("nodejs22.x", "nodejs", "22", date(2027, 4, 30)),
-    ManagedRuntime("nodejs24.x", "nodejs", "24", date(2028, 4, 30)),
+    _node("18", date(2025, 9, 1)),
+    _node("20", date(2026, 4, 30)),
+    _node("22", date(2027, 4, 30)),
+    _node("24", date(2028, 4, 30)),
     ManagedRuntime("java8.al2", "java", "8"),
     ManagedRuntime("java11", "java", "11"),
     ManagedRuntime("java17", "java", "17"),
