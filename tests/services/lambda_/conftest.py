@@ -79,8 +79,10 @@ class FakeRuntimes:
         if function.runtime in self.broken:
             raise RuntimeUnavailable(function.runtime, self.broken[function.runtime])
         self.prepared.append(function)
-        digest = hashlib.sha256(f"alonzo:{function.runtime}".encode()).hexdigest()
-        return FakeRoot(f"arn:aws:lambda:{function.region}::runtime:{digest}")
+        return FakeRoot(self.version_arn(function.runtime, function.region))
+
+    def version_arn(self, runtime: str, region: str) -> str:
+        return f"arn:aws:lambda:{region}::runtime:{hashlib.sha256(runtime.encode()).hexdigest()}"
 
     async def forget(self, live: set[str]) -> int:
         self.live.append(live)

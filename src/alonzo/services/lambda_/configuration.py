@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -183,11 +182,6 @@ def code_sha256(hexadecimal: str) -> str:
     return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
 
 
-def runtime_version_arn(region: str, runtime: str) -> str:
-    """What is shown until the runtime's own is known."""
-    return f"arn:aws:lambda:{region}::runtime:{hashlib.sha256(f'alonzo:{runtime}'.encode()).hexdigest()}"
-
-
 def show(version: Version, *, suffix: str = "", listed: bool = False) -> Config:
     """A FunctionConfiguration. `suffix` is the qualifier its ARN shows; lists leave the states out, as AWS's do."""
     body = version.body
@@ -210,8 +204,8 @@ def show(version: Version, *, suffix: str = "", listed: bool = False) -> Config:
     if body.layers:
         shown["Layers"] = [{"Arn": layer.arn, "CodeSize": layer.code.size} for layer in body.layers]
     if not listed:
-        runtime = config.get(RUNTIME_VERSION) or runtime_version_arn(version.region, config["Runtime"])
-        shown["RuntimeVersionConfig"] = {"RuntimeVersionArn": runtime}
+        if config.get(RUNTIME_VERSION):
+            shown["RuntimeVersionConfig"] = {"RuntimeVersionArn": config[RUNTIME_VERSION]}
         _show_states(shown, version)
     return shown
 

@@ -24,6 +24,11 @@ def invalid(message: str) -> ServiceError:
     return ServiceError("InvalidParameterValueException", message, fields=_USER)
 
 
+def untyped(message: str) -> ServiceError:
+    """InvalidParameterValueException of those checks that AWS answers without a Type."""
+    return ServiceError("InvalidParameterValueException", message, fields={"Type": None})
+
+
 def validation(value: object, member: str, constraint: str) -> ServiceError:
     """The text AWS's request validation writes for one member."""
     return ServiceError(

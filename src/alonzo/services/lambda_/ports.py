@@ -43,6 +43,9 @@ class Runtimes(Protocol):
     async def root(self, function: FunctionVersion) -> Root:
         """Prepare the runtime and unpack code and layers. Raises RuntimeUnavailable or CodeError."""
 
+    def version_arn(self, runtime: str, region: str) -> str:
+        """The ARN of a runtime's build, "" as long as it is not known."""
+
     async def forget(self, live: set[str]) -> int:
         """Remove unpacked code whose SHA-256 is not in `live`."""
 

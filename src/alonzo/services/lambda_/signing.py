@@ -46,6 +46,7 @@ def need(connection: Connection, account_id: str, region: str, config_arn: str) 
             "ResourceNotFoundException",
             f"The Lambda code signing configuration {config_arn} can not be found.",
             status=404,
+            fields={"Type": None},
         )
     return found
 

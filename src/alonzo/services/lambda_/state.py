@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -13,6 +13,7 @@ from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Parts
 from alonzo.services.lambda_ import models
 from alonzo.services.lambda_.code_links import CodeLinks
+from alonzo.services.lambda_.configuration import RUNTIME_VERSION
 from alonzo.services.lambda_.errors import conflict, function_not_found
 from alonzo.services.lambda_.models import LATEST, Function, Version
 from alonzo.services.lambda_.names import FunctionRef
@@ -49,6 +50,13 @@ class State:
 
     def new_id(self) -> str:
         return self.parts.ids.uuid()
+
+    def with_build(self, config: dict[str, Any], region: str) -> dict[str, Any]:
+        """A configuration with the build of its runtime, where that is known before it is prepared."""
+        if RUNTIME_VERSION in config:
+            return config
+        build = self.runtimes.version_arn(config["Runtime"], region)
+        return {**config, RUNTIME_VERSION: build} if build else config
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         return await self.parts.db.read(query)

@@ -8,10 +8,9 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from alonzo.core.context import Context
-from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Params, Result
 from alonzo.services.lambda_ import errors, paging
-from alonzo.services.lambda_.errors import conflict, function_not_found, invalid, not_found
+from alonzo.services.lambda_.errors import conflict, function_not_found, invalid, not_found, untyped
 from alonzo.services.lambda_.models import LATEST, Alias
 from alonzo.services.lambda_.names import FunctionRef, function_ref
 from alonzo.services.lambda_.state import State, need_function
@@ -128,9 +127,7 @@ def _weights(params: Params) -> dict[str, float]:
 def _check_routes(connection: Connection, ref: FunctionRef, version: str, weights: Mapping[str, float]) -> None:
     if weights and version == LATEST:
         # One of the few errors of AWS's without a Type.
-        raise ServiceError(
-            "InvalidParameterValueException", "$LATEST is not supported for an alias pointing to more than 1 version"
-        )
+        raise untyped("$LATEST is not supported for an alias pointing to more than 1 version")
     if version in weights:
         raise invalid(
             f"Invalid function version {version}. Function version {version} is already included in routing"

@@ -7,9 +7,8 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from alonzo.core.context import Context
-from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Params, Result
-from alonzo.services.lambda_.errors import invalid
+from alonzo.services.lambda_.errors import invalid, untyped
 from alonzo.services.lambda_.models import LATEST, MIN_UNRESERVED, Function
 from alonzo.services.lambda_.names import FunctionRef, function_ref
 from alonzo.services.lambda_.state import State, need_function
@@ -26,16 +25,14 @@ async def put_function_concurrency(state: State, ctx: Context, params: Params) -
         others = functions.reserved_total(connection, ref.account_id, ref.region, but=ref.name)
         total = sum(config.requested for config in provisioned.of_function(connection, ref.key))
         if wanted < total:
-            raise ServiceError(
-                "InvalidParameterValueException",
+            raise untyped(
                 f" ReservedConcurrentExecutions  {wanted} should not be lower than function's total provisioned"
                 f" concurrency [{total}].",
             )
         others += provisioned.pooled_total(connection, ref.account_id, ref.region, but=ref.name)
         unreserved = state.parts.settings.account_concurrency - others - wanted
         if wanted and unreserved < MIN_UNRESERVED:
-            raise ServiceError(
-                "InvalidParameterValueException",
+            raise untyped(
                 "Specified ReservedConcurrentExecutions for function decreases account's"
                 f" UnreservedConcurrentExecution below its minimum value of [{MIN_UNRESERVED}].",
             )

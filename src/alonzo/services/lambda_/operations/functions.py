@@ -10,7 +10,7 @@ from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
 from alonzo.services.lambda_ import archives, configuration, paging, signing, tagging
 from alonzo.services.lambda_.archives import Archive
-from alonzo.services.lambda_.destinations import check_dead_letter
+from alonzo.services.lambda_.destinations import check_dead_letter, check_dead_letter_role
 from alonzo.services.lambda_.errors import conflict, function_not_found, invalid
 from alonzo.services.lambda_.layering import resolve_layers
 from alonzo.services.lambda_.models import CREATING, LATEST, Body, Function, Layer, Status, Version
@@ -41,6 +41,7 @@ async def create_function(state: State, ctx: Context, params: Params) -> Result:
     try:
         archives.check_total(archive.code, new.layers)
         await check_role(state, ctx, params["Role"], new.ref.arn)
+        await check_dead_letter_role(state, ctx, new.config, new.ref.name)
         versions = await _store(state, new, archive, publish=bool(params.get("Publish")))
     except Exception:
         # Not where the caller was cancelled: the row may be there. What no row names is swept at the next start.
@@ -53,7 +54,7 @@ async def create_function(state: State, ctx: Context, params: Params) -> Result:
 async def _check(state: State, ctx: Context, params: Params) -> _New:
     ref = function_ref(ctx, params["FunctionName"])
     configuration.check_new(ref.name, params)
-    config = configuration.merge(configuration.defaults(ref.name, params), params)
+    config = state.with_build(configuration.merge(configuration.defaults(ref.name, params), params), ref.region)
     check_dead_letter(state, config)
     tags = dict(params.get("Tags") or {})
     tagging.check(tags)

@@ -10,7 +10,7 @@ from alonzo.core.context import Context
 from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Params, Result
 from alonzo.services.lambda_ import paging
-from alonzo.services.lambda_.errors import conflict, function_not_found, invalid, not_found
+from alonzo.services.lambda_.errors import conflict, function_not_found, invalid, not_found, untyped
 from alonzo.services.lambda_.models import LATEST, MIN_UNRESERVED, Function
 from alonzo.services.lambda_.names import FunctionRef, function_ref, is_alias
 from alonzo.services.lambda_.state import State, need_function
@@ -136,14 +136,12 @@ def _check_room(state: State, connection: Connection, function: Function, reques
     taken += provisioned.pooled_total(connection, *where, but=function.name) + others
     unreserved = state.parts.settings.account_concurrency - taken
     if requested > unreserved:
-        raise ServiceError(
-            "InvalidParameterValueException",
+        raise untyped(
             f"Specified ConcurrentExecutions for function is greater than account's unreserved concurrency"
             f" [{unreserved}].",
         )
     if unreserved - requested < MIN_UNRESERVED:
-        raise ServiceError(
-            "InvalidParameterValueException",
+        raise untyped(
             "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its"
             f" minimum value of [{MIN_UNRESERVED}].",
         )

@@ -36,8 +36,8 @@ async def put_runtime_management_config(state: State, ctx: Context, params: Para
         present = _present(version)
         if wanted not in (None, present):
             raise invalid(
-                f"The runtime version {wanted} is not available: Alonzo has one build of each runtime, {present} for"
-                f" {version.body.config['Runtime']}."
+                f"The runtime version {wanted} is not available. There is one build of this runtime here:"
+                f" {present or 'it is not ready yet'}."
             )
         settings.put(connection, ref.key, "runtime", value, _row(ref))
 
@@ -67,10 +67,7 @@ def _version(connection: Connection, ref: FunctionRef) -> Version:
 
 
 def _present(version: Version) -> str:
-    config = version.body.config
-    found: str = config.get(configuration.RUNTIME_VERSION) or configuration.runtime_version_arn(
-        version.region, config["Runtime"]
-    )
+    found: str = version.body.config.get(configuration.RUNTIME_VERSION, "")
     return found
 
 

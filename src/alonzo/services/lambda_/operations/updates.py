@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
 from alonzo.services.lambda_ import archives, configuration, signing
-from alonzo.services.lambda_.destinations import check_dead_letter
+from alonzo.services.lambda_.destinations import check_dead_letter, check_dead_letter_role
 from alonzo.services.lambda_.errors import invalid
 from alonzo.services.lambda_.layering import resolve_layers
 from alonzo.services.lambda_.models import Body
@@ -68,9 +68,11 @@ async def update_function_configuration(state: State, ctx: Context, params: Para
         archives.check_total(current.body.code, layers)
     if "Role" in params:
         await check_role(state, ctx, params["Role"], ref.arn)
+    if "Role" in params or "DeadLetterConfig" in params:
+        await check_dead_letter_role(state, ctx, config, ref.name)
 
     def change(connection: Connection, body: Body, freed: Freed) -> Body:
-        changed = configuration.merge(body.config, params)
+        changed = state.with_build(configuration.merge(body.config, params), ref.region)
         return replace(body, config=changed, layers=body.layers if layers is None else layers)
 
     return configuration.show(await update(state, ref, revision_id, change))
