@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from alonzo.core.arn import parse_arn
+from alonzo.core.arn import Arn, parse_arn
 from alonzo.engine.function import FunctionVersion, InvokeResult
 from alonzo.engine.jobs import AsyncEvent, Delivery
 from alonzo.engine.log_lines import iso_ms
@@ -64,7 +64,7 @@ def to_destination(
     outcome = "Success" if success else "Failure"
     match target.service:
         case "sqs":
-            params: dict[str, Any] = {"QueueUrl": _queue_url(target.account_id, target.resource), "MessageBody": body}
+            params: dict[str, Any] = {"QueueUrl": _queue_url(target), "MessageBody": body}
             operation = "SendMessage"
         case "sns":
             params, operation = {"TopicArn": destination, "Message": body}, "Publish"
@@ -85,8 +85,9 @@ def to_destination(
             }
             operation = "PutEvents"
         case "s3":
-            day = document["timestamp"][:10].replace("-", "/")
-            key = f"aws/lambda/async/{fv.name}/{day}/{document['timestamp']}-{event.request_id}"
+            moment = document["timestamp"][:19].replace(":", ".")
+            unique = uuid.uuid5(_OUTCOMES, event.id)
+            key = f"aws/lambda/async/{fv.name}/{moment[:10].replace('-', '/')}/{moment}-{unique}"
             params, operation = {"Bucket": target.resource, "Key": key, "Body": body.encode()}, "PutObject"
         case _:
             raise ValueError(f"no destination: {destination}")
@@ -110,7 +111,7 @@ def to_dead_letter(destination: str, event: AsyncEvent, fv: FunctionVersion, res
     body = (event.payload or b"{}").decode("utf-8", "replace")
     if target.service == "sqs":
         params: dict[str, Any] = {
-            "QueueUrl": _queue_url(target.account_id, target.resource),
+            "QueueUrl": _queue_url(target),
             "MessageBody": body,
             "MessageAttributes": attributes,
         }
@@ -145,5 +146,5 @@ def _delivery(
     )
 
 
-def _queue_url(account_id: str, name: str) -> str:
-    return f"http://localhost/{account_id}/{name}"
+def _queue_url(queue: Arn) -> str:
+    return f"http://sqs.{queue.region}.localhost/{queue.account_id}/{queue.resource}"

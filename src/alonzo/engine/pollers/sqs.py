@@ -247,7 +247,7 @@ class SqsPoller:
         """Invoke batch after batch. In a FIFO queue those after a failed one wait too: they may be of its group."""
         try:
             for batch in batches:
-                done = await self._invoke(batch)
+                done = await self._invoke(ctx, batch)
                 if done:
                     await self._delete(ctx, done)
                 if self._fifo and len(done) < len(batch.messages):
@@ -255,7 +255,7 @@ class SqsPoller:
         finally:
             self._slots.give_back()
 
-    async def _invoke(self, batch: _Batch) -> list[dict[str, Any]]:
+    async def _invoke(self, ctx: Context, batch: _Batch) -> list[dict[str, Any]]:
         """Run the function; the messages that are done with."""
         headers = [str((message.get("Attributes") or {}).get("AWSTraceHeader", "")) for message in batch.messages]
         trace = tracing.deepest(headers, self._mapping.function_arn)
@@ -263,6 +263,8 @@ class SqsPoller:
             result = await self._tools.invoke(self._mapping, batch.payload(), trace)
         except ServiceError as error:
             self._ctx = None
+            if error.code == "RecursiveInvocationException":
+                return await self._stop_loop(ctx, batch, headers)
             if error.status == 429:
                 self._slots.shrink()
             else:
@@ -279,6 +281,31 @@ class SqsPoller:
         if failures is None:
             return []
         return [message for message in batch.messages if message["MessageId"] not in failures]
+
+    async def _stop_loop(self, ctx: Context, batch: _Batch, headers: Sequence[str]) -> list[dict[str, Any]]:
+        """Messages that have gone round too often are not handled: they go to the queue's dead-letter queue with their
+        receives, or away where it has none. The others of the batch are handled without them.
+
+        Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
+        """
+        rest, looping = _Batch(), []
+        for message, shown, header in zip(batch.messages, batch.shown, headers, strict=True):
+            if tracing.loops_of(header, self._mapping.function_arn) + 1 >= tracing.MAX_LOOPS:
+                looping.append(message)
+            else:
+                rest.add(message, shown)
+        log.warning("event source mapping %s: recursive loop, %d messages", self._mapping.uuid, len(looping))
+        self.problem = f"PROBLEM: {tracing.STOPPED}"
+        try:
+            answer = await self._tools.dispatcher.call(
+                ctx, "sqs", "GetQueueAttributes", {"QueueUrl": self._url, "AttributeNames": ["RedrivePolicy"]}
+            )
+        except ServiceError:
+            return []
+        done = [] if answer.get("Attributes") else looping
+        if not rest.messages or not looping:
+            return done
+        return [*done, *await self._invoke(ctx, rest)]
 
     async def _delete(self, ctx: Context, messages: Sequence[dict[str, Any]]) -> None:
         for start in range(0, len(messages), _RECEIVE):

@@ -21,6 +21,7 @@ from alonzo.services.lambda_.operations.functions import find_version
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import attachments, functions
 from alonzo.services.lambda_.store.code import Freed
+from alonzo.services.lambda_.targets import load
 
 _PAGE = 50
 _NONE = "The function doesn't exist."
@@ -45,7 +46,7 @@ def show(config: EventConfig) -> Result:
 
 async def put_function_event_invoke_config(state: State, ctx: Context, params: Params) -> Result:
     ref = _ref(ctx, params)
-    _check(state, ctx, ref, params)
+    await _check(state, ctx, ref, params)
 
     def put(connection: Connection, freed: Freed) -> EventConfig:
         _need(connection, ref)
@@ -59,7 +60,7 @@ async def put_function_event_invoke_config(state: State, ctx: Context, params: P
 
 async def update_function_event_invoke_config(state: State, ctx: Context, params: Params) -> Result:
     ref = _ref(ctx, params)
-    _check(state, ctx, ref, params)
+    await _check(state, ctx, ref, params)
 
     def change(connection: Connection, freed: Freed) -> EventConfig:
         _need(connection, ref)
@@ -144,17 +145,11 @@ def _merged(config: EventConfig, params: Params) -> EventConfig:
     )
 
 
-def _check(state: State, ctx: Context, ref: FunctionRef, params: Params) -> None:
+async def _check(state: State, ctx: Context, ref: FunctionRef, params: Params) -> None:
     """What both Put and Update check before they look at what is there."""
 
-    def exists(connection: Connection) -> bool:
-        try:
-            _need(connection, ref)
-        except ServiceError:
-            return False
-        return True
-
-    if not state.parts.db.read_nowait(exists):
+    target = state.parts.db.read_nowait(lambda connection: load(connection, ref))
+    if target is None:
         raise not_found(_NONE)
     if not any(name in params for name in ("MaximumRetryAttempts", "MaximumEventAgeInSeconds", "DestinationConfig")):
         raise invalid("You must specify at least one of error handling or destination setting.")
@@ -162,12 +157,12 @@ def _check(state: State, ctx: Context, ref: FunctionRef, params: Params) -> None
     described = (
         f"DestinationConfig(onSuccess={_describe('OnSuccess', success)}, onFailure={_describe('OnFailure', failure)})"
     )
-    for target in (success, failure):
-        if not target:
+    for destination, of_success in ((success, True), (failure, False)):
+        if not destination:
             continue
-        check_destination(state, target, described)
-        if parse_arn(target).service == "lambda":
-            _check_function(state, ctx, ref, target)
+        if parse_arn(destination).service == "lambda":
+            _check_function(state, ctx, ref, destination)
+        await check_destination(state, ctx, target.version, destination, described, success=of_success)
 
 
 def _describe(kind: str, target: str | None) -> str:
