@@ -93,6 +93,7 @@ def test_what_is_no_object_never_matches() -> None:
         assert not matcher.matches(event)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_hostile_patterns_take_linear_time() -> None:
     """Stars, arrays and deep events that blow up a backtracking matcher are answered at once."""
     started = time.perf_counter()

@@ -118,6 +118,18 @@ async def test_raw_http(api: SnsUnderTest, endpoint: Endpoint) -> None:
     assert (body, headers["x-amz-sns-rawdelivery"]) == ("plain é", "true")
 
 
+async def test_endpoints_with_a_password(api: SnsUnderTest, endpoint: Endpoint) -> None:
+    """The name and password of an endpoint's URL are sent as basic authentication, and not in the Host header."""
+    topic = await api.topic()
+    await api.subscribe(topic, endpoint.url.replace("127.0.0.1", "me:pass%40word@127.0.0.1"), "http")
+    await api.idle()
+    _, headers, _ = endpoint.requests[0]
+    assert headers["authorization"] == f"basic {base64.b64encode(b'me:pass@word').decode()}".lower()
+    assert headers["host"].startswith("127.0.0.1:")
+    (shown,) = (await api.call("ListSubscriptions"))["Subscriptions"]
+    assert shown["Endpoint"].startswith("http://me:****@127.0.0.1:")
+
+
 async def test_retries_and_the_dead_letter_queue(api: SnsUnderTest, endpoint: Endpoint) -> None:
     """A failing endpoint is tried four times, twenty seconds apart; then the message is a dead letter."""
     topic = await api.topic()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 from alonzo.services.sns.endpoints import BadAddress, addresses, split
 
@@ -46,7 +48,9 @@ def _request(url: str, headers: Mapping[str, str], body: bytes) -> bytes:
     parts = split(url)
     assert parts is not None
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    host = parts.netloc.rpartition("@")[2]
+    account, _, host = parts.netloc.rpartition("@")
+    if account:
+        headers = {**headers, "Authorization": "Basic " + base64.b64encode(unquote(account).encode()).decode()}
     lines = [f"POST {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
     lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
     return "\r\n".join(lines).encode("latin-1", "replace") + body

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alonzo.core.arn import arn
@@ -15,6 +16,7 @@ from alonzo.services.sns.errors import invalid, no_subscription, no_topic
 Key = tuple[str, str, str]
 
 PAGE = 100
+_PASSWORD = re.compile(r"^(https?://[^/@:]*):[^/@]*@")
 #: Bytes of a message with its attributes, and of a batch.
 MAX_BYTES = 262_144
 
@@ -48,6 +50,11 @@ class Subscription:
         return f"{self.topic_arn}:{self.id}"
 
     @property
+    def shown_endpoint(self) -> str:
+        """Without the password that a URL may have."""
+        return _PASSWORD.sub(r"\1:****@", self.endpoint) if self.protocol in ("http", "https") else self.endpoint
+
+    @property
     def raw(self) -> bool:
         return self.attributes.get("RawMessageDelivery") == "true"
 
@@ -66,6 +73,10 @@ class Topic:
     deleted: int
     created_at: float
     subscriptions: Sequence[Subscription] = ()
+    by_id: Mapping[str, Subscription] = field(default_factory=dict)
+
+    def having(self, subscriptions: Sequence[Subscription]) -> Topic:
+        return replace(self, subscriptions=subscriptions, by_id={one.id: one for one in subscriptions})
 
     @property
     def arn(self) -> str:

@@ -60,9 +60,7 @@ class State:
 
     def find_subscription(self, key: Key, subscription_id: str) -> Subscription | None:
         topic = self.find_topic(key)
-        if topic is None:
-            return None
-        return next((one for one in topic.subscriptions if one.id == subscription_id), None)
+        return None if topic is None else topic.by_id.get(subscription_id)
 
     async def write(self, key: Key, work: Callable[[Connection], T]) -> T:
         """Change a topic or its subscriptions."""
@@ -82,9 +80,9 @@ class State:
             self._topics.pop(key, None)
             raise
         topic = self._topics.get(key)
-        if topic is not None and all(one.id != subscription.id for one in topic.subscriptions):
+        if topic is not None and subscription.id not in topic.by_id:
             new = replace(subscription, matcher=matcher_of(subscription))
-            self._topics[key] = replace(topic, subscriptions=(*topic.subscriptions, new))
+            self._topics[key] = topic.having((*topic.subscriptions, new))
         return subscription
 
     # -- where this server is -----------------------------------------------------------------------------------------
@@ -103,7 +101,7 @@ def _load(connection: Connection, key: Key) -> Topic | None:
     if topic is None:
         return None
     found = store.subscriptions_of(connection, key)
-    return replace(topic, subscriptions=tuple(replace(one, matcher=matcher_of(one)) for one in found))
+    return topic.having(tuple(replace(one, matcher=matcher_of(one)) for one in found))
 
 
 def matcher_of(subscription: Subscription) -> Matcher | None:

@@ -107,7 +107,7 @@ def shown(topic: Topic, subscription: Subscription) -> dict[str, str]:
         "TopicArn": topic.arn,
         "Owner": subscription.owner,
         "Protocol": subscription.protocol,
-        "Endpoint": subscription.endpoint,
+        "Endpoint": subscription.shown_endpoint,
         "PendingConfirmation": _text(subscription.pending),
         "ConfirmationWasAuthenticated": _text(subscription.authenticated),
         "RawMessageDelivery": own.get("RawMessageDelivery", "false"),

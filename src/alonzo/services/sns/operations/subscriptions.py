@@ -119,7 +119,7 @@ def _page(found: Sequence[Subscription], token: Callable[[Subscription], str]) -
                 "SubscriptionArn": "PendingConfirmation" if one.pending else one.arn,
                 "Owner": one.owner,
                 "Protocol": one.protocol,
-                "Endpoint": one.endpoint,
+                "Endpoint": one.shown_endpoint,
                 "TopicArn": one.topic_arn,
             }
             for one in found[:PAGE]
