@@ -102,7 +102,7 @@ class App:
         for service in self.services:
             parts.dispatcher.add(service)
         cors = Cors([o.strip() for o in settings.cors_origins.split(",") if o.strip()], _bucket_cors(objects))
-        extras = Extras(self._health, functions.code_link)
+        extras = Extras(self._health, functions.code_link, {"lambda-url": functions.function_urls})
         self.edge = Edge(Gateway(parts, self.credentials, cors, extras).handle)
         self._inside = Edge(Gateway(parts, self.credentials, cors, extras, inside=True).handle)
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 #: A module that speaks the Runtime API itself: Python's managed runtime has no streaming of its own.
-STREAMER = r'''
+STREAMER = r"""
 import base64, json, os, socket, time
 
 host, port = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
@@ -66,7 +66,7 @@ while True:
     if order.get("exit"):
         os._exit(1)
     stream.end(order.get("error"))
-'''
+"""
 
 
 @pytest.fixture(scope="session")
@@ -76,9 +76,7 @@ def streamer(make) -> str:
 
 def stream(make, name, order, **more):
     """(the stream's events as they come, with the time of each)."""
-    answer = make.functions.invoke_with_response_stream(
-        FunctionName=name, Payload=json.dumps({"order": order}), **more
-    )
+    answer = make.functions.invoke_with_response_stream(FunctionName=name, Payload=json.dumps({"order": order}), **more)
     assert answer["ResponseMetadata"]["HTTPHeaders"]["content-type"] == "application/vnd.amazon.eventstream"
     assert answer["ExecutedVersion"] == "$LATEST"
     for event in answer["EventStream"]:
@@ -122,3 +120,271 @@ def test_invoke_collects_a_stream(make, streamer: str) -> None:
     """Invoke of a streaming function answers the whole response."""
     answer = make.functions.invoke(FunctionName=streamer, Payload=json.dumps({"order": {"texts": ["a", "b"]}}))
     assert answer["Payload"].read() == b"ab"
+
+
+# -- function URLs ----------------------------------------------------------------------------------------------------
+
+ECHO = "def handler(event, context):\n    return {'statusCode': 200, 'body': __import__('json').dumps(event)}\n"
+RETURN = (
+    "import json\ndef handler(event, context):\n    if event['body'] == 'raise':\n        raise ValueError('no')\n"
+    "    return json.loads(event['body'])\n"
+)
+
+
+class Url:
+    """A function URL and a plain HTTP client for it."""
+
+    def __init__(self, make, name: str, *, auth="NONE", allow=True, **config) -> None:
+        self.make = make
+        made = make.functions.create_function_url_config(FunctionName=name, AuthType=auth, **config)
+        self.url = made["FunctionUrl"]
+        if allow:
+            make.functions.add_permission(
+                FunctionName=name,
+                StatementId="url",
+                Action="lambda:InvokeFunctionUrl",
+                Principal="*",
+                FunctionUrlAuthType=auth,
+            )
+
+    def ask(self, method="GET", path="/", body=None, headers=None):
+        """(status, header fields in lower case, body)."""
+        host = urlsplit(self.url)
+        connection = http.client.HTTPConnection("127.0.0.1", host.port, timeout=20)
+        connection.request(method, path, body, {"Host": host.netloc, **(headers or {})})
+        response = connection.getresponse()
+        data = response.read()
+        connection.close()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, data
+
+
+def test_the_event_of_a_request(make) -> None:
+    """A request becomes the event of payload format 2.0."""
+    url = Url(make, make.function(ECHO))
+    status, headers, body = url.ask(
+        "POST",
+        "/a%20b/c?x=1&y=2&x=%203&z",
+        "{}",
+        {"Content-Type": "application/json", "Cookie": "a=1; b=2", "X-Two": "Zwei", "User-Agent": "test"},
+    )
+    event = json.loads(body)
+    host = urlsplit(url.url).hostname
+    assert status == 200
+    assert headers["content-type"] == "application/json"
+    assert event["version"] == "2.0"
+    assert event["rawPath"] == event["requestContext"]["http"]["path"] == "/a%20b/c"
+    assert event["rawQueryString"] == "x=1&y=2&x=%203&z"
+    assert event["queryStringParameters"] == {"x": "1, 3", "y": "2", "z": ""}
+    assert event["cookies"] == ["a=1", "b=2"]
+    assert event["headers"]["x-two"] == "Zwei"
+    assert "cookie" not in event["headers"]
+    assert event["headers"]["x-forwarded-proto"] == "http"
+    assert event["body"] == "{}"
+    assert event["isBase64Encoded"] is False
+    context = event["requestContext"]
+    assert context["accountId"] == "anonymous"
+    assert context["domainName"] == host
+    assert context["apiId"] == context["domainPrefix"] == host.split(".")[0]
+    assert len(context["apiId"]) == 32
+    assert context["http"]["method"] == "POST"
+    assert context["http"]["userAgent"] == "test"
+    assert context["requestId"] == headers["x-amzn-requestid"]
+    _, _, body = url.ask("PUT", "/", b"\xff\x00", {"Content-Type": "application/octet-stream"})
+    assert (json.loads(body)["body"], json.loads(body)["isBase64Encoded"]) == ("/wA=", True)
+    bare = json.loads(url.ask()[2])
+    assert not {"body", "cookies", "queryStringParameters"} & set(bare)
+
+
+def test_what_a_function_may_return(make) -> None:
+    """Objects with a status become responses, everything else the body of a 200, failures a 502."""
+    url = Url(make, make.function(RETURN))
+
+    def returned(value):
+        return url.ask(
+            "POST", "/", value if isinstance(value, str) else json.dumps(value), {"Content-Type": "text/plain"}
+        )
+
+    status, headers, body = returned(
+        {
+            "statusCode": "418",
+            "headers": {"X-Custom": "Custom Value", "Content-Type": "text/html", "Connection": "close"},
+            "cookies": ["a=1; Secure"],
+            "body": "dGVh",
+            "isBase64Encoded": True,
+        }
+    )
+    assert (status, body) == (418, b"tea")
+    assert headers["x-custom"] == "Custom Value"
+    assert headers["content-type"] == "text/html"
+    assert headers["set-cookie"] == "a=1; Secure"
+    assert headers["x-amzn-remapped-connection"] == "close"
+    for value, expected in (("hello", b"hello"), (3.1, b"3.1"), (True, b"true"), (["a", 1], b'["a",1]')):
+        status, headers, body = returned(json.dumps(value))
+        assert (status, body, headers["content-type"]) == (200, expected, "application/json")
+    for malformed in ({"statusCode": 99}, {"statusCode": 200, "headers": ["x"]}, {"statusCode": 200, "cookies": "a"}):
+        assert returned(malformed)[::2] == (502, b"Internal Server Error")
+    assert returned("raise")[::2] == (502, b"Internal Server Error")
+    status, _, body = url.ask("POST", "/", "x" * 6_291_457, {"Content-Type": "text/plain"})
+    assert status == 413
+    status, headers, body = url.ask("HEAD", "/", '"four"', {"Content-Type": "text/plain"})
+    assert (status, headers["content-length"], body) == (200, "4", b"")
+
+
+def test_who_may_use_a_url(make) -> None:
+    """Also a URL without authentication needs a policy; with AWS_IAM the signature's principal is judged."""
+    import botocore.session
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    name = make.function(ECHO)
+    closed = Url(make, name, allow=False)
+    status, headers, body = closed.ask()
+    assert status == 403
+    assert headers["x-amzn-errortype"] == "AccessDeniedException"
+    assert json.loads(body)["Message"].startswith("Forbidden. For troubleshooting Function URL authorization issues")
+    other = closed.url.replace("://", "://0")
+    assert urlsplit(other).hostname
+    closed.url = other
+    assert closed.ask()[::2] == (403, b'{"Message":null}')
+    make.functions.update_function_url_config(FunctionName=name, AuthType="AWS_IAM")
+    closed.url = make.functions.get_function_url_config(FunctionName=name)["FunctionUrl"]
+    assert closed.ask()[0] == 403
+
+    def signed(key, secret):
+        request = AWSRequest("POST", closed.url, {"Content-Type": "application/json"}, b'{"a": 1}')
+        SigV4Auth(Credentials(key, secret), "lambda", "us-east-1").add_auth(request)
+        return closed.ask("POST", "/", b'{"a": 1}', dict(request.headers))
+
+    assert botocore.session
+    status, _, body = signed("test", "test")
+    assert status == 200
+    event = json.loads(body)
+    assert event["requestContext"]["authorizer"]["iam"]["userArn"] == "arn:aws:iam::000000000000:root"
+    assert event["requestContext"]["accountId"] == "000000000000"
+    assert "authorization" not in event["headers"]
+    user = f"user-{name}"
+    make.iam.create_user(UserName=user)
+    key = make.iam.create_access_key(UserName=user)["AccessKey"]
+    assert signed(key["AccessKeyId"], "wrong")[0] == 403
+    assert signed(key["AccessKeyId"], key["SecretAccessKey"])[0] == 403
+    arn = make.functions.get_function_configuration(FunctionName=name)["FunctionArn"]
+    statement = {
+        "Effect": "Allow",
+        "Action": "lambda:InvokeFunctionUrl",
+        "Resource": arn,
+        "Condition": {"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    make.iam.put_user_policy(UserName=user, PolicyName="url", PolicyDocument=policy)
+    assert signed(key["AccessKeyId"], key["SecretAccessKey"])[0] == 200
+
+
+def test_cors_of_a_url(make) -> None:
+    """Preflights are answered without the function; the configuration's fields stand in for the function's."""
+    name = make.function(
+        "def handler(event, context):\n"
+        "    return {'statusCode': 200, 'headers': {'Access-Control-Allow-Origin': 'https://mine'}, 'body': 'x'}\n"
+    )
+    cors = {
+        "AllowOrigins": ["https://app.example", "https://*.example.org"],
+        "AllowMethods": ["GET", "PUT"],
+        "AllowHeaders": ["x-a"],
+        "ExposeHeaders": ["x-b"],
+        "AllowCredentials": True,
+        "MaxAge": 60,
+    }
+    url = Url(make, name, Cors=cors)
+    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "PUT"}
+    status, headers, body = url.ask("OPTIONS", "/", headers=asked)
+    assert (status, body) == (200, b"")
+    assert headers["access-control-allow-origin"] == "https://app.example"
+    assert headers["access-control-allow-methods"] == "GET,PUT"
+    assert headers["access-control-allow-headers"] == "x-a"
+    assert headers["access-control-max-age"] == "60"
+    assert headers["access-control-allow-credentials"] == "true"
+    _, headers, _ = url.ask("OPTIONS", "/", headers={**asked, "Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in headers
+    _, headers, body = url.ask(headers={"Origin": "https://x.example.org"})
+    assert body == b"x"
+    assert headers["access-control-allow-origin"] == "https://x.example.org"
+    assert headers["access-control-expose-headers"] == "x-b"
+    make.functions.update_function_url_config(FunctionName=name, Cors={})
+    assert url.ask(headers={"Origin": "https://app.example"})[1]["access-control-allow-origin"] == "https://mine"
+
+
+def test_a_url_in_response_stream_mode(make) -> None:
+    """Status and fields come from the prelude, bytes while the function runs; what breaks off is seen to."""
+    name = make.function(STREAMER, Timeout=10, MemorySize=512)
+    url = Url(make, name, InvokeMode="RESPONSE_STREAM")
+    host = urlsplit(url.url)
+
+    def connect(order):
+        connection = http.client.HTTPConnection("127.0.0.1", host.port, timeout=10)
+        headers = {"Host": host.netloc, "Content-Type": "application/json"}
+        connection.request("POST", "/", json.dumps(order), headers)
+        return connection, connection.getresponse()
+
+    prelude = {
+        "statusCode": 201,
+        "headers": {"X-Way": "streamed", "Content-Type": "text/event-stream"},
+        "cookies": ["a=1"],
+    }
+    order = {
+        "type": "application/vnd.awslambda.http-integration-response",
+        "prelude": prelude,
+        "texts": ["", "", ""],
+        "pause": 0.07,
+    }
+    url.ask("POST", "/", json.dumps(order), {"Content-Type": "application/json"})
+    connection, response = connect(order)
+    assert response.status == 201
+    assert response.getheader("x-way") == "streamed"
+    assert response.getheader("set-cookie") == "a=1"
+    assert response.getheader("content-type") == "text/event-stream"
+    delays = []
+    while piece := response.read1(100):
+        delays += [time.time() - float(part) for part in piece.decode().rstrip(";").split(";")]
+    connection.close()
+    assert len(delays) == 3
+    assert max(delays) < 0.05
+    status, headers, body = url.ask("POST", "/", '{"texts": ["plain"]}', {"Content-Type": "application/json"})
+    assert (status, headers["content-type"], body) == (200, "text/plain", b"plain")
+    connection, response = connect({"texts": ["half"], "error": {"errorType": "Broken"}})
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        response.read()
+    connection.close()
+    assert caught.value.partial == b"half"
+    bad = {"type": order["type"], "texts": ["no prelude"]}
+    assert url.ask("POST", "/", json.dumps(bad), {"Content-Type": "application/json"})[0] == 502
+
+
+def test_a_buffered_function_in_response_stream_mode(make) -> None:
+    """What a buffered function returns is streamed as it is: its JSON, not the response it describes."""
+    url = Url(make, make.function(ECHO), InvokeMode="RESPONSE_STREAM")
+    status, headers, body = url.ask("POST", "/custom", "text", {"Content-Type": "text/plain"})
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert json.loads(json.loads(body)["body"])["body"] == "text"
+
+
+def test_a_url_outlives_its_alias_and_throttling_is_told(make) -> None:
+    """After the alias has gone its URL answers 403; a function without concurrency answers 429 with the reason."""
+    name = make.function(ECHO)
+    version = make.functions.publish_version(FunctionName=name)["Version"]
+    make.functions.create_alias(FunctionName=name, Name="live", FunctionVersion=version)
+    made = make.functions.create_function_url_config(FunctionName=name, Qualifier="live", AuthType="NONE")
+    permission = {"Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE"}
+    make.functions.add_permission(FunctionName=name, Qualifier="live", StatementId="s", **permission)
+    url = Url.__new__(Url)
+    url.url = made["FunctionUrl"]
+    assert url.ask()[0] == 200
+    make.functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    status, headers, body = url.ask()
+    assert (status, headers["x-amzn-errortype"]) == (429, "TooManyRequestsException")
+    assert json.loads(body)["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    make.functions.delete_alias(FunctionName=name, Name="live")
+    status, headers, body = url.ask()
+    assert (status, headers["x-amzn-errortype"]) == (403, "AccessDeniedException")
+    assert json.loads(body)["Message"].startswith("Forbidden.")
+    make.functions.delete_function(FunctionName=name)
+    assert url.ask()[::2] == (403, b'{"Message":null}')

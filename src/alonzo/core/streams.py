@@ -28,6 +28,10 @@ class BodyTooLarge(Exception):
     """More bytes came than the reader allows."""
 
 
+class BodyBroken(Exception):
+    """A response's body cannot be sent to its end: the client must see its connection end instead."""
+
+
 class BytesStream:
     """A body that is in memory already."""
 

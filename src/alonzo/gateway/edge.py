@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 
 from alonzo.core.errors import ServiceError
 from alonzo.core.http import Headers, Request, Response
-from alonzo.core.streams import BodyTooLarge, FileBody
+from alonzo.core.streams import BodyBroken, BodyTooLarge, FileBody
 
 #: What one request may carry before its body. S3's metadata and a presigned URL's token fit well within.
 MAX_HEADER_BYTES = 64 * 1024
@@ -230,9 +230,20 @@ class Edge:
         elif isinstance(body, FileBody):
             await _send_file(send, body)
         else:
-            async for chunk in body:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            try:
+                async for chunk in body:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except BodyBroken:
+                _cut(send)
+                return
             await send({"type": "http.response.body", "body": b""})
+
+
+def _cut(send: Any) -> None:
+    """End the connection in the middle of a response. ASGI has no word for that, so this goes past it."""
+    cycle = send.__self__
+    cycle.disconnected = True
+    cycle.transport.close()
 
 
 def _header_value(value: str) -> bytes:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import orjson
 
 from alonzo import __version__
-from alonzo.core.context import Context
+from alonzo.core.context import ANONYMOUS, Context, Principal
+from alonzo.core.dataplane import DataPlane, Visit
 from alonzo.core.errors import InternalFailure, NotImplementedOperation, ServiceError
 from alonzo.core.http import Headers, Request, Response
 from alonzo.core.identity import Credential, Credentials
-from alonzo.core.streams import BodyTooLarge, BytesStream, FileBody
+from alonzo.core.streams import BodyTooLarge, BytesStream, ByteStream, FileBody
 from alonzo.dispatch import Parts
 from alonzo.gateway.cors import Cors
 from alonzo.gateway.routing import Route, known_host, route
@@ -48,6 +49,8 @@ class Extras:
 
     health: Callable[[], Mapping[str, object]]
     code_link: Callable[[str], Awaitable[FileBody | None]]
+    #: What customers publish under host names of their own, by the route's service.
+    data_planes: Mapping[str, DataPlane] = field(default_factory=dict)
 
 
 class Gateway:
@@ -76,6 +79,9 @@ class Gateway:
         if request.path.startswith("/_alonzo/"):
             return await self._own(request)
         found = route(request, self._bases)
+        plane = self._extras.data_planes.get(found.service)
+        if plane is not None:
+            return await self._visit(plane, found, request, request_id)
         origin = request.headers.get("origin")
         if origin is not None:
             preflight = await self._cors.preflight(found, origin)
@@ -139,9 +145,40 @@ class Gateway:
             resource=found.request.path,
         )
         principal = verified.principal
-        ctx = Context(
+        region = verified.region or found.region or self._settings.region
+        ctx = self._context(request, request_id, region, principal)
+        parsed = found.request
+        parsed.body = verified.body
+        if verified.headers:
+            parsed.headers = Headers([*parsed.headers.items, *verified.headers])
+        return ctx, parsed
+
+    async def _visit(self, plane: DataPlane, found: Route, request: Request, request_id: str) -> Response:
+        ctx = self._context(request, request_id, found.region or self._settings.region, ANONYMOUS)
+
+        async def identify(signing_name: str) -> tuple[Context, ByteStream]:
+            verified = await verify(
+                request,
+                self._credentials,
+                self._parts.clock,
+                self._settings,
+                service=signing_name,
+                protocol="rest-json",
+                body_limit=MAX_BODY,
+            )
+            account_id = verified.principal.account_id or ctx.account_id
+            return replace(ctx, account_id=account_id, principal=verified.principal), verified.body
+
+        try:
+            return await plane(Visit(found.label, found.region, request, ctx, identify))
+        except Exception:
+            log.exception("request_id=%s service=%s label=%s failed", request_id, found.service, found.label)
+            return Response(500, [("content-type", "application/json")], b'{"Message":"Internal Server Error"}')
+
+    def _context(self, request: Request, request_id: str, region: str, principal: Principal) -> Context:
+        return Context(
             account_id=principal.account_id or self._settings.account_id,
-            region=verified.region or found.region or self._settings.region,
+            region=region,
             principal=principal,
             request_id=request_id,
             endpoint=f"{request.scheme}://{request.host or 'localhost'}",
@@ -150,11 +187,6 @@ class Gateway:
             user_agent=request.headers.get("user-agent") or "",
             secure=request.scheme == "https",
         )
-        parsed = found.request
-        parsed.body = verified.body
-        if verified.headers:
-            parsed.headers = Headers([*parsed.headers.items, *verified.headers])
-        return ctx, parsed
 
     async def _own(self, request: Request) -> Response:
         """What is under /_alonzo/: health, and the archives that GetFunction's links name."""

@@ -10,10 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from alonzo.core.dataplane import DataPlane
 from alonzo.core.streams import FileBody
 from alonzo.dispatch import Parts, Service, bind
 from alonzo.services.lambda_.access import AccessRules
 from alonzo.services.lambda_.code_links import CodeLinks
+from alonzo.services.lambda_.dataplane import FunctionUrls
 from alonzo.services.lambda_.mapping_keeper import MappingKeeper
 from alonzo.services.lambda_.operations import MODULES
 from alonzo.services.lambda_.ports import Engine, Runtimes
@@ -27,11 +29,15 @@ from alonzo.services.lambda_.targets import Targets
 
 @dataclass(frozen=True, slots=True)
 class Lambda:
-    """The service, and what the gateway serves below `/_alonzo/code/`: `code_link` opens the token that GetFunction's
-    Code.Location ends with (None: forged, expired or gone)."""
+    """The service, and what the gateway serves beside it.
+
+    `code_link` opens the token that GetFunction's Code.Location ends with, below `/_alonzo/code/` (None: forged,
+    expired or gone). `function_urls` answers requests to function URLs.
+    """
 
     service: Service
     code_link: Callable[[str], Awaitable[FileBody | None]]
+    function_urls: DataPlane
 
 
 def build(parts: Parts, engine: Engine, runtimes: Runtimes) -> Lambda:
@@ -70,4 +76,4 @@ def build(parts: Parts, engine: Engine, runtimes: Runtimes) -> Lambda:
         run=run,
         live_blobs=live_blobs,
     )
-    return Lambda(service, links.open)
+    return Lambda(service, links.open, FunctionUrls(state).serve)

@@ -92,7 +92,7 @@ class AccessRules:
             ref.qualified_arn,
             resource_account=ref.account_id,
             resource_policy=await self._state.read(read),
-            conditions=_tag_conditions(params),
+            conditions={**_tag_conditions(params), **_url_conditions(params)},
         )
 
     async def _layer(self, ctx: Context, action: str, operation: str, params: Params) -> Access:
@@ -120,6 +120,11 @@ def _mapping(ctx: Context, action: str, params: Params) -> Access:
     if "UUID" in params:
         resource = arn("lambda", ctx.region, ctx.account_id, f"event-source-mapping:{params['UUID']}")
     return Access(action, resource, resource_account=ctx.account_id, conditions=conditions)
+
+
+def _url_conditions(params: Params) -> dict[str, str]:
+    auth_type = params.get("AuthType") or params.get("FunctionUrlAuthType")
+    return {"lambda:FunctionUrlAuthType": auth_type} if isinstance(auth_type, str) else {}
 
 
 def _tag_conditions(params: Params) -> dict[str, str | Sequence[str]]:

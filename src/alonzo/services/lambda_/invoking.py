@@ -43,13 +43,13 @@ async def read_payload(body: Any, limit: int) -> bytes:
     if not isinstance(body, bytes):
         length = body.length
         if length is not None and length > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         try:
             body = await body.read(limit)
         except BodyTooLarge:
-            raise _too_large(limit) from None
+            raise too_large(limit) from None
     elif len(body) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     if body:
         try:
             orjson.loads(body)
@@ -66,7 +66,7 @@ def _not_json(body: bytes) -> ServiceError:
     )
 
 
-def _too_large(limit: int) -> ServiceError:
+def too_large(limit: int) -> ServiceError:
     return ServiceError(
         "RequestTooLargeException",
         f"Request must be smaller than {limit} bytes for the InvokeFunction operation",

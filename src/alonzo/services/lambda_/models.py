@@ -252,3 +252,23 @@ class CodeSigning:
     @property
     def arn(self) -> str:
         return arn("lambda", self.region, self.account_id, f"code-signing-config:{self.id}")
+
+
+@dataclass(frozen=True, slots=True)
+class UrlConfig:
+    """A function URL. `qualifier` is "" or an alias; `invoke_mode` "" where it was never given."""
+
+    account_id: str
+    region: str
+    name: str
+    qualifier: str
+    url_id: str
+    auth_type: str
+    cors: Mapping[str, Any] | None
+    invoke_mode: str
+    created: float
+    modified: float
+
+    @property
+    def mode(self) -> str:
+        return self.invoke_mode or "BUFFERED"

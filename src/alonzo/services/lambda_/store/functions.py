@@ -11,7 +11,15 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select,
 from alonzo.services.lambda_.models import LATEST, WORTH_ANOTHER_TRY, Body, Code, Function, Layer, Status, Version
 from alonzo.services.lambda_.store import code as code_store
 from alonzo.services.lambda_.store.code import Freed
-from alonzo.services.lambda_.store.tables import aliases, event_configs, functions, policies, settings, versions
+from alonzo.services.lambda_.store.tables import (
+    aliases,
+    event_configs,
+    functions,
+    policies,
+    settings,
+    url_configs,
+    versions,
+)
 
 Key = tuple[str, str, str]
 
@@ -95,7 +103,7 @@ def delete_function(connection: Connection, key: Key, freed: Freed) -> None:
     numbers = connection.execute(select(versions.c.number).where(*_of(versions, key))).scalars().all()
     for number in numbers:
         code_store.set_uses(connection, _user(key, number), (), freed)
-    for table in (versions, aliases, policies, event_configs, settings, functions):
+    for table in (versions, aliases, policies, event_configs, settings, url_configs, functions):
         connection.execute(delete(table).where(*_of(table, key)))
 
 

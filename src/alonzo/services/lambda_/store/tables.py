@@ -148,3 +148,20 @@ code_signing = Table(
     Column("modified", Float, nullable=False),
     Column("tags", String, nullable=False),
 )
+
+#: `qualifier` is "" for the function itself; `cors` is JSON.
+url_configs = Table(
+    "lambda_url_configs",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("qualifier", String, primary_key=True),
+    Column("url_id", String, nullable=False),
+    Column("auth_type", String, nullable=False),
+    Column("cors", String),
+    Column("invoke_mode", String, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("modified", Float, nullable=False),
+    Index("lambda_url_configs_by_id", "url_id", unique=True),
+)
