@@ -88,6 +88,7 @@ class App:
         self.engine = Engine(parts, sandbox=self.sandbox, runtimes=self.runtimes, serve_aws=self._serve_aws)
         functions = lambda_.build(parts, self.engine, self.runtimes)
         objects = s3.build(parts, self.engine.queue)
+        topics = sns.build(parts, self.engine.queue)
         self.services: list[Service] = [
             identities.service,
             tokens.service,
@@ -95,14 +96,14 @@ class App:
             functions.service,
             objects,
             sqs.build(parts),
-            sns.build(parts, self.engine.queue),
+            topics,
             alonzo_service.build(parts, self.engine, self.sandbox, self.runtimes),
         ]
         parts.dispatcher.use(identities.authorizer)
         for service in self.services:
             parts.dispatcher.add(service)
         cors = Cors([o.strip() for o in settings.cors_origins.split(",") if o.strip()], _bucket_cors(objects))
-        extras = Extras(self._health, functions.code_link, {"lambda-url": functions.function_urls})
+        extras = Extras(self._health, functions.code_link, topics.certificate, {"lambda-url": functions.function_urls})
         self.edge = Edge(Gateway(parts, self.credentials, cors, extras).handle)
         self._inside = Edge(Gateway(parts, self.credentials, cors, extras, inside=True).handle)
 

@@ -49,6 +49,8 @@ class Extras:
 
     health: Callable[[], Mapping[str, object]]
     code_link: Callable[[str], Awaitable[FileBody | None]]
+    #: The certificate (PEM) that SNS signs with, under the name that SigningCertURL ends with.
+    certificate: Callable[[str], bytes | None]
     #: What customers publish under host names of their own, by the route's service.
     data_planes: Mapping[str, DataPlane] = field(default_factory=dict)
 
@@ -201,6 +203,10 @@ class Gateway:
             if archive is not None:
                 return Response(200, [("content-type", "application/zip")], archive)
             return _plain(403, "This link has expired or was never made: call GetFunction again.\n")
+        if path.startswith("sns/"):
+            certificate = self._extras.certificate(path.removeprefix("sns/"))
+            if certificate is not None:
+                return Response(200, [("content-type", "application/x-pem-file")], certificate)
         return _plain(404, "Nothing is here; /_alonzo/health answers.\n")
 
 
