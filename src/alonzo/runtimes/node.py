@@ -7,13 +7,15 @@ for glibc, musl and macOS on both processors, and npm is in it. Node.js 18 is no
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from alonzo.runtimes import bootstraps
@@ -73,18 +75,27 @@ class NodeRecipe:
     # -- getting a program --------------------------------------------------------------------------------------------
 
     async def fetch(self, runtime: ManagedRuntime, progress: Progress) -> None:
+        for leftover in self._fetched.glob(f".{runtime.identifier}-*"):
+            await to_the_end(partial(shutil.rmtree, leftover, ignore_errors=True))
         progress(f"Fetching Node.js {runtime.version}")
-        temporary = self._fetched / f".{secrets.token_hex(6)}"
-        try:
-            temporary.mkdir(parents=True)
+        async with self._temporary(runtime) as temporary:
             if runtime.version == "18":
                 found = await self._from_npm(runtime, temporary, progress)
             else:
                 found = await self._from_index(runtime, runtime.version, temporary)
-            target = self._fetched / f"{runtime.version}-{secrets.token_hex(4)}"
-            found.rename(target)
+            self._publish(found, runtime.version)
+
+    @contextlib.asynccontextmanager
+    async def _temporary(self, runtime: ManagedRuntime) -> AsyncIterator[Path]:
+        folder = self._fetched / f".{runtime.identifier}-{secrets.token_hex(6)}"
+        try:
+            folder.mkdir(parents=True)
+            yield folder
         finally:
-            await to_the_end(lambda: shutil.rmtree(temporary, ignore_errors=True))
+            await to_the_end(partial(shutil.rmtree, folder, ignore_errors=True))
+
+    def _publish(self, found: Path, major: str) -> None:
+        found.rename(self._fetched / f"{major}-{secrets.token_hex(4)}")
 
     async def _from_index(self, runtime: ManagedRuntime, major: str, temporary: Path) -> Path:
         """Unpack the wheel; the folder that has `bin/node` and npm."""
@@ -136,12 +147,8 @@ class NodeRecipe:
             if node.npm:
                 return list(node.npm)
         progress("Fetching npm")
-        temporary = self._fetched / f".{secrets.token_hex(6)}"
-        try:
-            temporary.mkdir(parents=True)
-            (await self._from_index(runtime, "22", temporary)).rename(self._fetched / f"22-{secrets.token_hex(4)}")
-        finally:
-            await to_the_end(lambda: shutil.rmtree(temporary, ignore_errors=True))
+        async with self._temporary(runtime) as temporary:
+            self._publish(await self._from_index(runtime, "22", temporary), "22")
         return list((await self._nodes.find("22", self._fetched)).npm)
 
     # -- preparing ----------------------------------------------------------------------------------------------------

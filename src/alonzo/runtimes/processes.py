@@ -34,7 +34,7 @@ def last_error(output: str) -> str:
     return chosen.removeprefix("ERROR:").strip().rstrip(".")[:300]
 
 
-async def to_the_end(work: Callable[[], None]) -> None:
+async def to_the_end(work: Callable[[], object]) -> None:
     """Run in a thread, and wait for it even when cancelled: a thread left alone would write into what is cleaned up."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
