@@ -384,3 +384,75 @@ def test_large_event_and_answer(make, node):
     assert make.invoke(name, {"n": 2_500_000, "pad": "x" * 5_000_000})[0] == "ü" * 2_500_000 + "5000000"
     assert make.invoke(name, {"n": 4_000_000, "pad": ""})[0]["errorType"] == "Function.ResponseSizeTooLarge"
     assert make.invoke(name, {"n": 1, "pad": ""})[0] == "ü0"
+
+
+# -- streaming ---------------------------------------------------------------------------------------------------------
+
+
+def streamed(make, name, payload=b"{}"):
+    """(chunks with the seconds at which each came, what InvokeComplete said) of a streamed invocation."""
+    started = time.monotonic()
+    chunks, last = [], None
+    for event in make.functions.invoke_with_response_stream(FunctionName=name, Payload=payload)["EventStream"]:
+        if "PayloadChunk" in event:
+            chunks.append((time.monotonic() - started, event["PayloadChunk"]["Payload"]))
+        else:
+            last = event["InvokeComplete"]
+    return chunks, last
+
+
+STREAMS = """
+const { pipeline } = require('stream/promises');
+const { Readable } = require('stream');
+const later = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+exports.handler = awslambda.streamifyResponse(async (event, out, context) => {
+  if (event === 'parts') { out.write('one '); await later(150); out.write({ id: context.awsRequestId }); out.end('!'); }
+  if (event === 'http') {
+    out = awslambda.HttpResponseStream.from(out, { statusCode: 201, headers: { a: 'b' } });
+    out.write('body');
+    out.end();
+  }
+  if (event === 'empty http') { awslambda.HttpResponseStream.from(out, { statusCode: 204 }).end(); }
+  if (event === 'pipe') { await pipeline(Readable.from(Array(64).fill(Buffer.alloc(65536, 'A'))), out); }
+  if (event === 'fails first') { throw new RangeError('first'); }
+  if (event === 'fails later') { out.write('part'); await later(1); throw new RangeError('later'); }
+  if (event === 'too late') { out.write('x'); out.setContentType('text/html'); }
+  if (event === 'value') { out.end('seen'); return 'not seen'; }
+});
+"""
+
+
+@pytest.mark.parametrize("runtime", ALL)
+def test_streamed_responses(make, node, runtime):
+    """What a streaming handler writes leaves at once, whole and in order; errors end it; the process stays usable."""
+    name = node(STREAMS, runtime, MemorySize=256)
+    ask = lambda event: streamed(make, name, json.dumps(event).encode())  # noqa: E731
+    chunks, last = ask("parts")
+    data = b"".join(data for _, data in chunks)
+    assert (data[:10], data[-2:], last.get("ErrorCode")) == (b'one {"id":', b"}!", None)
+    assert chunks[-1][0] - chunks[0][0] >= 0.1
+    assert b"".join(c for _, c in ask("http")[0]) == b'{"statusCode":201,"headers":{"a":"b"}}' + bytes(8) + b"body"
+    assert b"".join(c for _, c in ask("empty http")[0]) == b'{"statusCode":204}' + bytes(8)
+    assert b"".join(c for _, c in ask("pipe")[0]) == b"A" * 64 * 65536
+    assert b"".join(c for _, c in ask("value")[0]) == b"seen"
+    for event, before, error in (
+        ("fails first", b"", ("RangeError", "first")),
+        ("fails later", b"part", ("RangeError", "later")),
+        ("too late", b"x", ("Runtime.InvalidStreamingOperation", "Cannot set content-type, too late.")),
+    ):
+        chunks, last = ask(event)
+        details = json.loads(last["ErrorDetails"])
+        assert b"".join(c for _, c in chunks) == before
+        assert (last["ErrorCode"], details["errorType"], details["errorMessage"]) == ("Unhandled", *error)
+    # A call that comes before the runtime asks again gets another environment, so there may be a second.
+    assert 1 <= sum("INIT_START" in line for line in wait_for(lambda: make.log(name))) <= 3
+
+
+def test_streaming_handlers_that_are_none(make, node):
+    """A handler that is not async, or that never ends its stream, fails as on AWS."""
+    _, last = streamed(make, node("exports.handler = awslambda.streamifyResponse((event, out) => {})"))
+    assert json.loads(last["ErrorDetails"])["errorMessage"] == "Streaming does not support non-async handlers."
+    chunks, last = streamed(
+        make, node("exports.handler = awslambda.streamifyResponse(async (e, out) => { out.write('x') })", Timeout=1)
+    )
+    assert (chunks[0][1], json.loads(last["ErrorDetails"])["errorType"]) == (b"x", "Sandbox.Timedout")

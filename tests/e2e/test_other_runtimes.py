@@ -150,6 +150,60 @@ def test_environment_of_a_custom_runtime(make):
         *("LAMBDA_TASK_ROOT", "LANG", "LD_LIBRARY_PATH", "PATH", "TEST_KEY", "TZ", "_AWS_XRAY_DAEMON_ADDRESS"),
         *("_AWS_XRAY_DAEMON_PORT", "_HANDLER"),
     }
+    ours = {"AWS_ENDPOINT_URL", "_LAMBDA_TELEMETRY_LOG_FD"}
+    assert set(seen) - ours - {"LC_CTYPE"} == recorded  # LC_CTYPE is set by Python itself
+    assert seen["PATH"] == "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
+    older = make.invoke(custom(make, PYTHON, runtime="provided.al2"))[0]
+    assert older["PATH"] == "/usr/local/bin:/usr/bin/:/bin:/opt/bin"
+    assert older["LD_LIBRARY_PATH"].startswith("/lib64:")
+    payload, response = make.invoke(name, "fail")
+    assert response["FunctionError"] == "Unhandled"
+    assert payload == {"errorMessage": "Error: some_error_msg", "errorType": "errorString"}
+
+
+def test_bootstrap_of_a_layer(make):
+    """A layer can bring the bootstrap; the package's own goes before it."""
+    layer = make.functions.publish_layer_version(
+        LayerName="shell-runtime", Content={"ZipFile": package({"bootstrap": SHELL})}
+    )["LayerVersionArn"]
+    assert make.invoke(custom(make, None, Layers=[layer]), 1)[0]["echo"] == 1
+    own = SHELL.replace("echo\\", "own\\")
+    assert make.invoke(custom(make, own, Layers=[layer]), 2)[0]["own"] == 2
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "mode", "why"),
+    [
+        (None, 0o755, "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"),
+        (SHELL, 0o644, "fork/exec /var/task/bootstrap: permission denied"),
+        ("neither script nor program\n", 0o755, "fork/exec /var/task/bootstrap: exec format error"),
+        ("#!/no/such/shell\n", 0o755, "fork/exec /var/task/bootstrap: no such file or directory"),
+    ],
+)
+def test_bootstrap_that_cannot_start(make, bootstrap, mode, why):
+    """A bootstrap that is missing or cannot be executed is Runtime.InvalidEntrypoint with AWS's text."""
+    payload, response = make.invoke(custom(make, bootstrap, mode=mode))
+    request_id = response["ResponseMetadata"]["RequestId"]
+    assert response["FunctionError"] == "Unhandled"
+    assert payload == {
+        "errorType": "Runtime.InvalidEntrypoint",
+        "errorMessage": f"RequestId: {request_id} Error: {why}",
+    }
+
+
+def test_bootstrap_that_ends(make):
+    """A bootstrap that ends without asking for work is Runtime.ExitError with its status."""
+    payload, _ = make.invoke(custom(make, "#!/bin/sh\nexit 7\n"))
+    assert payload["errorType"] == "Runtime.ExitError"
+    assert payload["errorMessage"].endswith("Error: Runtime exited with error: exit status 7")
+
+
+@pytest.mark.skipif(shutil.which("go") is None, reason="no Go toolchain on this machine")
+def test_go_program(make, tmp_path):
+    """A static Go program is a runtime."""
+    (tmp_path / "main.go").write_text(GO)
+    built = tmp_path / "bootstrap"
+    command = ["go", "build", "-o", str(built), "-ldflags", "-s -w", str(tmp_path / "main.go")]
     environment = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GO111MODULE": "off"}
     build(command, environment)
     assert make.invoke(custom(make, built.read_bytes()), {"x": [1]})[0] == {"go": {"x": [1]}}
