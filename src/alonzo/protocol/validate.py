@@ -35,6 +35,8 @@ _NOT_NULL = "Member must not be null"
 _NULLABLE_ELEMENTS = {("lambda", "SubnetIds"), ("lambda", "SecurityGroupIds")}
 #: Lambda checks these lists itself: no brackets, and runtimes that have gone are not named.
 _BARE_ELEMENTS = {("lambda", "CompatibleRuntimes")}
+#: Values that AWS's texts have in another order than that of a set.
+_ENUM_ORDERS = {("lambda", "InvokeMode"): "[RESPONSE_STREAM, BUFFERED]"}
 _RETIRED_RUNTIMES = frozenset(
     {"nodejs", "nodejs4.3", "nodejs4.3-edge", "nodejs6.10", "nodejs8.10", "nodejs10.x", "nodejs12.x", "nodejs14.x"}
     | {"java8", "go1.x", "ruby2.5", "ruby2.7", "provided", "python2.7", "python3.6", "python3.7"}
@@ -321,4 +323,5 @@ def _enum(shape: Shape) -> list[Constraint]:
     if not values:
         return []
     allowed = frozenset(values)
-    return [(lambda value: value in allowed, f"Member must satisfy enum value set: {enum_set(values)}")]
+    shown = _ENUM_ORDERS.get((shape.model.name, shape.name)) or enum_set(values)
+    return [(lambda value: value in allowed, f"Member must satisfy enum value set: {shown}")]

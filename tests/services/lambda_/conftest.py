@@ -288,6 +288,7 @@ _PATTERN = re.compile(r"pattern: \(*arn:.*", re.DOTALL)
 _FIXED = {"<partition>": "aws", "<region>": "us-east-1"}
 #: Members whose recorded value was masked altogether.
 _MASKED = {"date", "datetime", "<code-size>", "<location>", "<layer-location>", "code-sha256", "log-result"}
+_MASKED |= {"lambda-url", "function-url"}
 
 
 def load(file: str, scenario: str) -> dict[str, Any]:

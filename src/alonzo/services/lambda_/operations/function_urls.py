@@ -154,7 +154,7 @@ def function_url(state: State, ctx: Context, config: UrlConfig) -> str:
     endpoint = urlsplit(ctx.endpoint)
     host = endpoint.hostname or ""
     label = f"{config.url_id}.lambda-url.{config.region}"
-    for base in bases:
+    for base in sorted(bases, key=len, reverse=True):
         if host == base or host.endswith(f".{base}"):
             port = f":{endpoint.port}" if endpoint.port else ""
             return f"{endpoint.scheme}://{label}.{base}{port}/"
