@@ -9,7 +9,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,17 +17,13 @@ from urllib.parse import urlencode
 
 from alonzo.testing import Server
 from benchmarks import load
-from benchmarks.figures import Figure, Measured
+from benchmarks.figures import Figure, Measured, percentile
 from benchmarks.requests import invoke, signed, sqs_call
-from benchmarks.setup import RUNTIME, durable_server, function, memory_mb
+from benchmarks.setup import RUNTIME, Peak, durable_server, function, memory_mb
+from benchmarks.streaming import streaming
 
 HELLO = "def handler(event, context):\n    return {'ok': 1}\n"
 Case = Callable[[], Iterator[Measured]]
-
-
-def percentile(values: list[float], p: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))]
 
 
 def startup() -> Iterator[Measured]:
@@ -251,23 +246,6 @@ async def _received_by_all(endpoint: str, waiting: list[bytes], publishing: byte
     return elapsed
 
 
-class _Peak(threading.Thread):
-    """Samples a process's memory until told to stop."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._pid, self._stop, self.peak = pid, threading.Event(), 0.0
-
-    def run(self) -> None:
-        while not self._stop.wait(0.05):
-            self.peak = max(self.peak, memory_mb(self._pid))
-
-    def end(self) -> float:
-        self._stop.set()
-        self.join()
-        return self.peak
-
-
 def gigabyte() -> Iterator[Measured]:
     """1 GiB up and down again: how much the server's memory grows."""
     size = 1 << 30
@@ -280,7 +258,7 @@ def gigabyte() -> Iterator[Measured]:
             file.truncate(size)
         assert server.process is not None
         before = memory_mb(server.process.pid)
-        watch = _Peak(server.process.pid)
+        watch = Peak(server.process.pid)
         watch.start()
         up = time.perf_counter()
         with source.open("rb") as file:
@@ -309,6 +287,7 @@ CASES: dict[str, Case] = {
     "queues": queues,
     "topics": topics,
     "gigabyte": gigabyte,
+    "streaming": streaming,
 }
 
 

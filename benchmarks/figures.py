@@ -31,3 +31,8 @@ class Measured:
             return self.value <= self.figure.at_most
         assert self.figure.at_least is not None
         return self.value >= self.figure.at_least
+
+
+def percentile(values: list[float], p: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))]

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -27,11 +28,11 @@ TRUST = json.dumps(
 
 
 @contextmanager
-def durable_server() -> Iterator[Server]:
+def durable_server(**settings: str) -> Iterator[Server]:
     """A server with a durable data folder on disk: isolation, signatures, permissions and durability on."""
     with (
         tempfile.TemporaryDirectory(prefix="alonzo-bench-", dir=Path.cwd() / ".cache") as folder,
-        Server(Path(folder) / "data", {"account_concurrency": "3000"}) as server,
+        Server(Path(folder) / "data", {"account_concurrency": "3000", **settings}) as server,
     ):
         yield server
 
@@ -98,3 +99,20 @@ def memory_mb(pid: int) -> float:
             continue
         total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
     return total
+
+
+class Peak(threading.Thread):
+    """Samples a process's memory until told to stop."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._pid, self._ended, self.peak = pid, threading.Event(), 0.0
+
+    def run(self) -> None:
+        while not self._ended.wait(0.05):
+            self.peak = max(self.peak, memory_mb(self._pid))
+
+    def end(self) -> float:
+        self._ended.set()
+        self.join()
+        return self.peak
