@@ -37,8 +37,9 @@ demo: install  ## A picture put into a bucket becomes a thumbnail
 bench: install  ## Measure every promised figure
 	$(PY) -m benchmarks
 
-lock:  ## Resolve the dependencies anew into requirements.lock
-	.venv/bin/python -m uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header \
+lock: install  ## Resolve the dependencies anew into requirements.lock
+	@$(PY) -m uv --version >/dev/null 2>&1 || $(PY) -m pip install --quiet uv
+	$(PY) -m uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url -o requirements.lock
 
 clean:
