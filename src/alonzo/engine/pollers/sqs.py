@@ -43,6 +43,8 @@ BATCHES_PER_POLLER = 10
 #: How often a batch that waits for its window looks into the queue during the window's last second.
 _LOOK_EVERY_S = 0.1
 _DELETE_TRIES = 4
+#: A long poll that found nothing in less than this did not wait.
+_BRIEF_S = 1.0
 #: How long a role's context is used before the function is looked at again.
 _ROLE_S = 60.0
 
@@ -185,8 +187,11 @@ class SqsPoller:
     async def _gather(self, ctx: Context) -> list[_Batch]:
         """One batch, or several where one would be too large for an invocation. Empty: nothing came in time."""
         size = self._mapping.batch_size
+        began = self._tools.clock.now()
         found = await self._receive(ctx, min(size, _RECEIVE), _WAIT_S)
         if not found:
+            if not self._stopping and self._tools.clock.now() - began < _BRIEF_S:
+                await self._pause(_BRIEF_S)  # the server is stopping, and long polls no longer wait
             return []
         batches = [_Batch()]
         ends = self._tools.clock.now() + self._mapping.window_s
@@ -207,6 +212,8 @@ class SqsPoller:
         return [batch for batch in batches if batch.messages]
 
     async def _receive(self, ctx: Context, most: int, wait_s: int) -> list[dict[str, Any]]:
+        if self._stopping and wait_s == _WAIT_S:
+            return []
         self._idle = wait_s == _WAIT_S
         try:
             answer = await self._tools.dispatcher.call(
