@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -470,6 +471,17 @@ _NAMES = {
     "missing_account_id_in_arn": ("arn:aws:lambda:us-east-1::function:my-function", None),
     "misspelled_latest_in_arn": (f"{ARN}my-function:$LATES", None),
     "function_name_and_qualifier_too_long": (f"my-function:{'a' * 65}", None),
+    "qualifier_too_long": ("my-function", "a" * 129),
+    "qualifier_too_long0": ("my-function", "a" * 129),
+    "qualifier_too_long1": (f"my-function:{'a' * 65}", None),
+    "function_name_too_long_and_invalid_region": (
+        f"arn:aws:lambda:invalid-region:{ACCOUNT}:function:my-function{'a' * 170}",
+        None,
+    ),
+    "full_arn_and_qualifier_too_long_and_invalid_region": (
+        f"arn:aws:lambda:invalid-region:{ACCOUNT}:function:my-function-{'a' * 170}",
+        "a" * 129,
+    ),
 }
 
 
@@ -492,8 +504,10 @@ async def test_names_and_qualifiers(scenario: Any, make_zip: Any, case: str) -> 
         error = await s.world.fails("".join(part.capitalize() for part in operation.split("_")), **params)
         assert error.code == expected["Code"]
         texts = expected.get("Errors") or [expected["Message"]]
+        if "Errors" in expected:
+            assert error.message.startswith(f"{len(texts)} validation error") or len(texts) == 1
         for text in texts:
-            wanted = (
-                text.replace("<partition>", "aws").replace("<region>", "us-east-1").replace("<a:len(65)>", "a" * 65)
-            )
+            wanted = text.replace("<partition>", "aws").replace("<region>", "us-east-1")
+            wanted = re.sub(r"<a:len\((\d+)\)>", lambda found: "a" * int(found[1]), wanted)
             assert wanted in error.message
+        s.seen.add(f"{operation}_exception")
