@@ -456,3 +456,19 @@ def test_streaming_handlers_that_are_none(make, node):
         make, node("exports.handler = awslambda.streamifyResponse(async (e, out) => { out.write('x') })", Timeout=1)
     )
     assert (chunks[0][1], json.loads(last["ErrorDetails"])["errorType"]) == (b"x", "Sandbox.Timedout")
+
+
+def test_example_of_node(make, node, alonzo):
+    """examples/node-hello greets through S3, and counts in a stream."""
+    folder = Path(__file__).resolve().parents[2] / "examples" / "node-hello"
+    files = {path.name: path.read_text() for path in folder.glob("*.mjs")}
+    alonzo.client("s3").create_bucket(Bucket="greetings")
+    role = make.role(S3_FULL)
+    hello = node(files, "nodejs22.x", role=role, Environment={"Variables": {"BUCKET": "greetings"}})
+    answer = make.invoke(hello, {"name": "Ada"})[0]
+    assert answer["greeting"] == "Hello, Ada!"
+    assert answer["node"].startswith("22.")
+    count = node(files, "nodejs22.x", Handler="stream.handler")
+    chunks, last = streamed(make, count, b'{"pause": 20}')
+    assert b"".join(data for _, data in chunks) == b"1\n2\n3\n"
+    assert "ErrorCode" not in last

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -223,3 +224,21 @@ def build(command: list[str], environment: dict[str, str]) -> None:
         command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+# -- the examples ------------------------------------------------------------------------------------------------------
+
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def test_example_of_a_custom_runtime(make):
+    """examples/custom-runtime answers, logs, and reports a handler that fails."""
+    files = {name: (EXAMPLES / "custom-runtime" / name).read_text() for name in ("bootstrap", "function.sh")}
+    name = make.function("", Code={"ZipFile": package(files)}, Runtime="provided.al2023", Handler="function.handler")
+    answer, response = make.invoke(name, {"x": 1}, LogType="Tail")
+    assert answer == {"kernel": os.uname().sysname, "event": {"x": 1}}
+    assert "an event of 8 characters" in base64.b64decode(response["LogResult"]).decode()
+    payload, response = make.invoke(name, "fail")
+    assert response["FunctionError"] == "Unhandled"
+    assert payload == {"errorType": "Function.Failed", "errorMessage": "The handler failed."}

@@ -19,7 +19,7 @@ from alonzo.storage import Blobs
 #: Variables of the execution environment that a function's own configuration may replace (contract §6).
 USER_MAY_REPLACE = frozenset(
     {"AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL", "AWS_XRAY_CONTEXT_MISSING", "AWS_XRAY_DAEMON_ADDRESS"}
-    | {"LANG", "LC_CTYPE", "LD_LIBRARY_PATH", "NODE_EXTRA_CA_CERTS", "NODE_PATH", "PATH", "PYTHONPATH", "TZ"}
+    | {"LANG", "LC_CTYPE", "LD_LIBRARY_PATH", "NODE_PATH", "PATH", "PYTHONPATH", "TZ"}
 )
 #: Roots kept in memory; a least recently used one is cheap to make again.
 _KEPT = 4096
@@ -86,7 +86,8 @@ def runtime_variables(runtime: ManagedRuntime, handler: str) -> dict[str, str]:
     """The variables that depend on runtime and handler alone; the engine adds region, credentials and the function's.
 
     PYTHONPATH is missing because /var/runtime/bootstrap.py sets it once the interpreter runs, so that it does not
-    change the search path. Source: recorded on AWS, contract §6.
+    change the search path; NODE_EXTRA_CA_CERTS because Node.js would read the certificates at every start.
+    Source: recorded on AWS, contract §6.
     """
     variables = {
         "LANG": "en_US.UTF-8",
@@ -109,8 +110,6 @@ def runtime_variables(runtime: ManagedRuntime, handler: str) -> dict[str, str]:
         variables |= {"LC_CTYPE": "C.UTF-8", "PWD": "/var/task", "SHLVL": "0"}
     if runtime.language == "nodejs":
         variables |= {"NODE_PATH": node_start.path(runtime.version), "PWD": "/var/task", "SHLVL": "0"}
-        if runtime.version == "18":
-            variables["NODE_EXTRA_CA_CERTS"] = "/var/runtime/ca-cert.pem"
     return variables
 
 
