@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import time
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
+
+from alonzo.cli.runtime import local_runtimes
+
+from .conftest import wait_for
 
 #: A module that speaks the Runtime API itself: Python's managed runtime has no streaming of its own.
 STREAMER = r"""
@@ -156,6 +162,16 @@ class Url:
         data = response.read()
         connection.close()
         return response.status, {name.lower(): value for name, value in response.getheaders()}, data
+
+
+@contextmanager
+def posted(url, order):
+    """The response to an order, while it comes."""
+    host = urlsplit(url.url)
+    connection = http.client.HTTPConnection("127.0.0.1", host.port, timeout=10)
+    connection.request("POST", "/", json.dumps(order), {"Host": host.netloc, "Content-Type": "application/json"})
+    yield connection.getresponse()
+    connection.close()
 
 
 def test_the_event_of_a_request(make) -> None:
@@ -317,14 +333,6 @@ def test_a_url_in_response_stream_mode(make) -> None:
     """Status and fields come from the prelude, bytes while the function runs; what breaks off is seen to."""
     name = make.function(STREAMER, Timeout=10, MemorySize=512)
     url = Url(make, name, InvokeMode="RESPONSE_STREAM")
-    host = urlsplit(url.url)
-
-    def connect(order):
-        connection = http.client.HTTPConnection("127.0.0.1", host.port, timeout=10)
-        headers = {"Host": host.netloc, "Content-Type": "application/json"}
-        connection.request("POST", "/", json.dumps(order), headers)
-        return connection, connection.getresponse()
-
     prelude = {
         "statusCode": 201,
         "headers": {"X-Way": "streamed", "Content-Type": "text/event-stream"},
@@ -337,23 +345,21 @@ def test_a_url_in_response_stream_mode(make) -> None:
         "pause": 0.07,
     }
     url.ask("POST", "/", json.dumps(order), {"Content-Type": "application/json"})
-    connection, response = connect(order)
-    assert response.status == 201
-    assert response.getheader("x-way") == "streamed"
-    assert response.getheader("set-cookie") == "a=1"
-    assert response.getheader("content-type") == "text/event-stream"
-    delays = []
-    while piece := response.read1(100):
-        delays += [time.time() - float(part) for part in piece.decode().rstrip(";").split(";")]
-    connection.close()
+    with posted(url, order) as response:
+        assert response.status == 201
+        assert response.getheader("x-way") == "streamed"
+        assert response.getheader("set-cookie") == "a=1"
+        assert response.getheader("content-type") == "text/event-stream"
+        delays = []
+        while piece := response.read1(100):
+            delays += [time.time() - float(part) for part in piece.decode().rstrip(";").split(";")]
     assert len(delays) == 3
     assert max(delays) < 0.05
     status, headers, body = url.ask("POST", "/", '{"texts": ["plain"]}', {"Content-Type": "application/json"})
     assert (status, headers["content-type"], body) == (200, "text/plain", b"plain")
-    connection, response = connect({"texts": ["half"], "error": {"errorType": "Broken"}})
-    with pytest.raises(http.client.IncompleteRead) as caught:
+    failing = {"texts": ["half"], "error": {"errorType": "Broken"}}
+    with posted(url, failing) as response, pytest.raises(http.client.IncompleteRead) as caught:
         response.read()
-    connection.close()
     assert caught.value.partial == b"half"
     bad = {"type": order["type"], "texts": ["no prelude"]}
     assert url.ask("POST", "/", json.dumps(bad), {"Content-Type": "application/json"})[0] == 502
@@ -388,3 +394,59 @@ def test_a_url_outlives_its_alias_and_throttling_is_told(make) -> None:
     assert json.loads(body)["Message"].startswith("Forbidden.")
     make.functions.delete_function(FunctionName=name)
     assert url.ask()[::2] == (403, b'{"Message":null}')
+
+
+def test_a_client_that_leaves_does_not_stop_the_function(make) -> None:
+    """After its client has gone a function writes to its end, no longer held back by the rate of streams."""
+    name = make.function(STREAMER, Timeout=20, MemorySize=512)
+    url = Url(make, name, InvokeMode="RESPONSE_STREAM")
+    url.ask("POST", "/", "{}", {"Content-Type": "application/json"})
+    with posted(url, {"pieces": 60}) as response:
+        assert response.read1(10) == b"x" * 10
+        response.close()
+    reports = wait_for(lambda: (found := [m for m in make.log(name) if m.startswith("REPORT")])[1:] and found, 10)
+    assert "Status: timeout" not in reports[-1]
+
+
+def test_head_of_a_streamed_url(make) -> None:
+    """HEAD answers status and fields, and the function is free again at once."""
+    source = STREAMER.replace('json.loads(event.get("body") or "{}")', '{"texts": ["x"]}')
+    url = Url(make, make.function(source, Timeout=5), InvokeMode="RESPONSE_STREAM")
+    for _ in range(2):
+        status, headers, body = url.ask("HEAD")
+        assert (status, headers["content-type"], body) == (200, "text/plain", b"")
+
+
+NODE = """
+import { setTimeout } from "node:timers/promises";
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+  const order = JSON.parse(event.body);
+  const prelude = { statusCode: 202, headers: { "x-way": "node" }, cookies: ["a=1"] };
+  stream = awslambda.HttpResponseStream.from(stream, prelude);
+  for (let i = 0; i < 3; i++) {
+    stream.write(`${Date.now() / 1000};`);
+    await setTimeout(70);
+  }
+  if (order.fail) throw new Error("half way");
+  stream.end();
+});
+"""
+
+
+@pytest.mark.slow
+def test_node_streams_through_a_url(make) -> None:
+    """streamifyResponse and HttpResponseStream work as on AWS; an error in the middle breaks the response off."""
+    asyncio.run(local_runtimes(None).install("nodejs22.x"))
+    name = make.function(files={"index.mjs": NODE}, Runtime="nodejs22.x", Handler="index.handler", MemorySize=512)
+    url = Url(make, name, InvokeMode="RESPONSE_STREAM")
+    with posted(url, {}) as response:
+        response.read()
+    with posted(url, {}) as response:
+        assert (response.status, response.getheader("x-way"), response.getheader("set-cookie")) == (202, "node", "a=1")
+        delays = []
+        while piece := response.read1(100):
+            delays += [time.time() - float(part) for part in piece.decode().rstrip(";").split(";")]
+    assert len(delays) == 3
+    assert max(delays) < 0.06
+    with posted(url, {"fail": True}) as response, pytest.raises(http.client.IncompleteRead):
+        response.read()

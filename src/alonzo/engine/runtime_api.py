@@ -29,6 +29,7 @@ _SMALL_HEADERS = 16_384
 #: Bytes of unfinished requests held for one environment: a response being sent, and one sent again.
 _MAX_HELD = 2 * MAX_RESPONSE + 2 * _MAX_HEADERS
 _MODE = b"lambda-runtime-function-response-mode"
+_MODE_LENGTH = len(_MODE)
 _PREFIX = b"/2018-06-01/runtime/"
 _INVOCATION = b"/2018-06-01/runtime/invocation/"
 
@@ -114,6 +115,7 @@ class _Connection(asyncio.Protocol):
         "_stream",
         "_stream_full",
         "_stream_held",
+        "_streams",
         "_transport",
         "_url",
         "_waiting",
@@ -132,6 +134,7 @@ class _Connection(asyncio.Protocol):
         self._stream: ResponseStream | None = None
         self._stream_full = False
         self._stream_held = False
+        self._streams = False
 
     # -- the transport's side -----------------------------------------------------------------------------------------
 
@@ -213,6 +216,8 @@ class _Connection(asyncio.Protocol):
             self._check_headers(length + len(value))
         if length == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
             self._expects = True
+        elif length == _MODE_LENGTH and name.lower() == _MODE:
+            self._streams = value.lower() == b"streaming"
 
     def _check_headers(self, more: int) -> None:
         if self._header_size > _MAX_HEADERS or len(self._headers) > 128:
@@ -223,7 +228,8 @@ class _Connection(asyncio.Protocol):
         if self._expects:
             self._expects = False
             self._transport.write(_CONTINUE)
-        if self._url.startswith(_INVOCATION) and self._header(_MODE).lower() == b"streaming":
+        if self._streams:
+            self._streams = False
             self._begin_stream()
 
     def on_body(self, body: bytes) -> None:
@@ -380,7 +386,7 @@ class _Connection(asyncio.Protocol):
     def _begin_stream(self) -> None:
         """A streamed response goes on while it comes. Where it may not come now, its end is answered with why."""
         request_id, _, action = self._url[len(_INVOCATION) :].partition(b"/")
-        if action != b"response" or self._parser.get_method() != b"POST":
+        if not self._url.startswith(_INVOCATION) or action != b"response" or self._parser.get_method() != b"POST":
             return
         content_type = self._header(b"content-type").decode("latin-1") or "application/octet-stream"
         self._stream_full = False

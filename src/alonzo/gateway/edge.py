@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import formatdate
 from functools import partial
 from typing import Any
@@ -230,20 +230,26 @@ class Edge:
         elif isinstance(body, FileBody):
             await _send_file(send, body)
         else:
-            try:
-                async for chunk in body:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            except BodyBroken:
-                _cut(send)
-                return
-            await send({"type": "http.response.body", "body": b""})
+            await _send_pieces(send, body)
 
 
-def _cut(send: Any) -> None:
-    """End the connection in the middle of a response. ASGI has no word for that, so this goes past it."""
+async def _send_pieces(send: Any, body: AsyncIterator[bytes]) -> None:
+    """Send what comes as it comes. ASGI has no word for a client that has gone, nor for ending a connection in the
+    middle of a response, so both go past it to uvicorn's own object."""
     cycle = send.__self__
-    cycle.disconnected = True
-    cycle.transport.close()
+    try:
+        async for chunk in body:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if cycle.disconnected:
+                return
+    except BodyBroken:
+        cycle.disconnected = True
+        cycle.transport.close()
+        return
+    finally:
+        if isinstance(body, AsyncGenerator):
+            await body.aclose()  # whoever writes learns at once that nobody reads
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _header_value(value: str) -> bytes:
