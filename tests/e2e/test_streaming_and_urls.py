@@ -7,6 +7,7 @@ import http.client
 import json
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from alonzo.cli.runtime import local_runtimes
 
 from .conftest import wait_for
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "function-url"
 
 #: A module that speaks the Runtime API itself: Python's managed runtime has no streaming of its own.
 STREAMER = r"""
@@ -450,3 +453,31 @@ def test_node_streams_through_a_url(make) -> None:
     assert max(delays) < 0.06
     with posted(url, {"fail": True}) as response, pytest.raises(http.client.IncompleteRead):
         response.read()
+
+
+def test_the_example(make) -> None:
+    """The example's page, JSON and methods answer as its README says."""
+    url = Url(make, make.function((EXAMPLE / "app.py").read_text(), Handler="app.lambda_handler"))
+    status, headers, body = url.ask(headers={"Cookie": "a=1; b=2"})
+    assert (status, headers["content-type"], headers["set-cookie"]) == (200, "text/html", "visit=1; HttpOnly")
+    assert b"Visit number 1, from 127.0.0.1. You sent 2 cookies." in body
+    assert url.ask("POST", "/visits", "3", {"Content-Type": "text/plain"})[::2] == (201, b'{"visits": 4}')
+    assert url.ask("POST", "/visits", "2", {"Content-Type": "x/y"})[::2] == (201, b'{"visits": 6}')
+    assert url.ask("GET", "/visits")[::2] == (200, b'{"visits":6}')
+    assert url.ask("DELETE", "/visits")[:1] == (405,)
+    assert url.ask("GET", "/else")[0] == 404
+
+
+@pytest.mark.slow
+def test_the_streaming_example(make) -> None:
+    """The example's lines come one by one."""
+    asyncio.run(local_runtimes(None).install("nodejs22.x"))
+    files = {"stream.mjs": (EXAMPLE / "stream.mjs").read_text()}
+    name = make.function(files=files, Runtime="nodejs22.x", Handler="stream.handler", MemorySize=512)
+    times = []
+    with posted(Url(make, name, InvokeMode="RESPONSE_STREAM"), {}) as response:
+        while line := response.readline():
+            assert line.startswith(f"{len(times) + 1} at ".encode())
+            times.append(time.monotonic())
+    assert len(times) == 10
+    assert times[-1] - times[0] > 1.5

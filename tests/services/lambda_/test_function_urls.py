@@ -86,6 +86,15 @@ def test_headers_of_the_event() -> None:
     assert context["routeKey"] == made["routeKey"] == context["stage"] == "$default"
 
 
+def test_hostile_requests_become_events() -> None:
+    """Odd ports, many query fields and broken escapes are no errors of the server's."""
+    headers = Headers([("host", "abc.lambda-url.us-east-1.localhost:abc"), ("x-a", "\xff\x01"), ("cookie", ";;a;=")])
+    made = event(Request("GET", "/%zz\xff", "&".join(["a%ff=%"] * 9_000), headers))
+    assert made["headers"]["x-forwarded-port"] == "80"
+    assert made["cookies"] == ["a", "="]
+    assert made["queryStringParameters"]["a\ufffd"].count("%") == 9_000
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "encoded"),
     [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -19,12 +19,11 @@ from alonzo.services.lambda_.models import UrlConfig
 #: Fields that are not passed on: the connection's own, and what becomes another member.
 _DROPPED = frozenset({"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"})
 _TEXT = frozenset({"application/json", "application/javascript", "application/xml", "application/graphql"})
-_MAX_QUERY_FIELDS = 10_000
 
 
 def event_of(config: UrlConfig, ctx: Context, request: Request, body: bytes, trace: str, now: float) -> bytes:
     """The event as JSON. `ctx` is whose request it is, anonymous without IAM authentication."""
-    host = urlsplit(f"//{request.host}")
+    name, _, port = request.host.partition(":")
     event: dict[str, Any] = {
         "version": "2.0",
         "routeKey": "$default",
@@ -34,13 +33,13 @@ def event_of(config: UrlConfig, ctx: Context, request: Request, body: bytes, tra
     cookies = [part.strip() for line in request.headers.get_all("cookie") for part in line.split(";") if part.strip()]
     if cookies:
         event["cookies"] = cookies
-    event["headers"] = _headers(config, ctx, request, trace, host.port)
+    event["headers"] = _headers(config, ctx, request, trace, port)
     if request.query:
         event["queryStringParameters"] = _query(request.query)
     event["requestContext"] = {
         **_caller(config, ctx),
         "apiId": config.url_id,
-        "domainName": host.hostname or "",
+        "domainName": name.lower(),
         "domainPrefix": config.url_id,
         "http": {
             "method": request.method,
@@ -62,7 +61,7 @@ def event_of(config: UrlConfig, ctx: Context, request: Request, body: bytes, tra
     return orjson.dumps(event)
 
 
-def _headers(config: UrlConfig, ctx: Context, request: Request, trace: str, port: int | None) -> dict[str, str]:
+def _headers(config: UrlConfig, ctx: Context, request: Request, trace: str, port: str) -> dict[str, str]:
     """Lower case; what came more than once is joined with commas."""
     joined: dict[str, str] = {}
     for name, value in request.headers.items:
@@ -72,7 +71,7 @@ def _headers(config: UrlConfig, ctx: Context, request: Request, trace: str, port
         joined[name] = f"{joined[name]},{value}" if name in joined else value
     before = joined.get("x-forwarded-for")
     joined["x-forwarded-for"] = f"{before}, {request.client}" if before else request.client
-    joined["x-forwarded-port"] = str(port or (443 if ctx.secure else 80))
+    joined["x-forwarded-port"] = port if port.isdigit() else "443" if ctx.secure else "80"
     joined["x-forwarded-proto"] = request.scheme
     joined["x-amzn-trace-id"] = trace
     return joined
@@ -80,7 +79,7 @@ def _headers(config: UrlConfig, ctx: Context, request: Request, trace: str, port
 
 def _query(query: str) -> dict[str, str]:
     joined: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True, errors="replace", max_num_fields=_MAX_QUERY_FIELDS):
+    for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
         joined[name] = f"{joined[name]},{value}" if name in joined else value
     return joined
 

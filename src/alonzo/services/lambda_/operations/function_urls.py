@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
@@ -151,11 +150,10 @@ def function_url(state: State, ctx: Context, config: UrlConfig) -> str:
     """The URL under the base domain and port that the client used; under the first base domain where it used none."""
     settings = state.parts.settings
     bases = [base.strip() for base in settings.base_domains.split(",") if base.strip()] or ["localhost"]
-    endpoint = urlsplit(ctx.endpoint)
-    host = endpoint.hostname or ""
+    scheme, _, authority = ctx.endpoint.partition("://")
+    host, _, port = authority.lower().partition(":")
     label = f"{config.url_id}.lambda-url.{config.region}"
     for base in sorted(bases, key=len, reverse=True):
         if host == base or host.endswith(f".{base}"):
-            port = f":{endpoint.port}" if endpoint.port else ""
-            return f"{endpoint.scheme}://{label}.{base}{port}/"
+            return f"{scheme}://{label}.{base}{f':{port}' if port.isdigit() else ''}/"
     return f"http://{label}.{bases[0]}:{settings.port}/"
