@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from alonzo.cli.runtime import local_runtimes
+from alonzo.testing import Server
 
-from .conftest import wait_for, zip_of
+from .conftest import Maker, wait_for, zip_of
 
 RECORDINGS = Path(__file__).resolve().parents[2] / ".." / "shared" / "reference" / "aws-recordings" / "lambda"
 S3_FULL = "arn:aws:iam::aws:policy/AmazonS3FullAccess"
@@ -37,6 +38,13 @@ def node(make):
         return make.function(files=files, **{"Runtime": runtime, "Handler": "index.handler", **more})
 
     return _node
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Makes functions on a server without isolation."""
+    with Server(settings={"isolation": "process"}) as server:
+        yield Maker(server)
 
 
 def tail_of(response) -> str:
@@ -384,6 +392,31 @@ def test_large_event_and_answer(make, node):
     assert make.invoke(name, {"n": 2_500_000, "pad": "x" * 5_000_000})[0] == "ü" * 2_500_000 + "5000000"
     assert make.invoke(name, {"n": 4_000_000, "pad": ""})[0]["errorType"] == "Function.ResponseSizeTooLarge"
     assert make.invoke(name, {"n": 1, "pad": ""})[0] == "ü0"
+
+
+@pytest.mark.parametrize("runtime", ALL)
+def test_without_mounts(plain, node, runtime):
+    """Where nothing can be mounted, require and import find the SDK and a layer's modules all the same."""
+    archive = zip_of(
+        {
+            "nodejs/node_modules/shared/package.json": '{"name": "shared", "main": "m.js"}',
+            "nodejs/node_modules/shared/m.js": "exports.sqs = typeof require('@aws-sdk/client-sqs').SQSClient",
+        }
+    )
+    layer = plain.functions.publish_layer_version(LayerName="shared", Content={"ZipFile": archive})["LayerVersionArn"]
+    source = """
+    import { S3Client } from '@aws-sdk/client-s3';
+    import shared from 'shared';
+    const missing = await import('nowhere').catch((error) => error.code);
+    export const handler = async () => [typeof S3Client, shared.sqs, missing];
+    """
+    node("", runtime)  # prepares it
+    name = plain.function(
+        files={"index.mjs": source}, Runtime=runtime, Handler="index.handler", Layers=[layer], Timeout=30
+    )
+    found, sqs, missing = plain.invoke(name)[0]
+    assert (found, sqs) == ("function", "function")
+    assert missing in ("MODULE_NOT_FOUND", "ERR_MODULE_NOT_FOUND")
 
 
 # -- streaming ---------------------------------------------------------------------------------------------------------

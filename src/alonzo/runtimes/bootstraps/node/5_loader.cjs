@@ -2,6 +2,48 @@ const TASK_ROOT = process.env.LAMBDA_TASK_ROOT ?? '/var/task';
 // AWS's client is a file of this name; it shows in the `Require stack` of an error.
 const load = require('module').createRequire(`${process.env.LAMBDA_RUNTIME_DIR ?? '/var/runtime'}/index.mjs`);
 
+/**
+ * Let `import` find what NODE_PATH lets `require` find, as on AWS. Where the sandbox mounts, folders on the way up from
+ * the function do that; this is for where it cannot, and everything lies elsewhere.
+ */
+function importByNodePath() {
+  if (TASK_ROOT === '/var/task') {
+    return;
+  }
+  const module = require('module');
+  if (module.registerHooks) {
+    const { pathToFileURL } = require('url');
+    module.registerHooks({
+      resolve(specifier, context, next) {
+        try {
+          return next(specifier, context);
+        } catch (error) {
+          if (error.code !== 'ERR_MODULE_NOT_FOUND' || /^[./]/.test(specifier)) {
+            throw error;
+          }
+          return { url: pathToFileURL(load.resolve(specifier)).href, shortCircuit: true };
+        }
+      },
+    });
+  } else {
+    // Older ones have their hooks in a thread, as a module.
+    module.register?.(`data:text/javascript,${encodeURIComponent(RESOLVER)}`);
+  }
+}
+
+const RESOLVER = `
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+const load = createRequire('file:///var/runtime/index.mjs');
+export async function resolve(specifier, context, next) {
+  try {
+    return await next(specifier, context);
+  } catch (error) {
+    if (error.code !== 'ERR_MODULE_NOT_FOUND' || /^[./]/.test(specifier)) throw error;
+    return { url: pathToFileURL(load.resolve(specifier)).href, shortCircuit: true };
+  }
+}`;
+
 /** The handler that `name` ("folder/module.export.path") means. */
 async function loadHandler(name) {
   if (name.includes('..')) {

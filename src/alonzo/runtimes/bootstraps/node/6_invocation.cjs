@@ -295,4 +295,5 @@ if (process.versions.node.startsWith('18.')) {
 }
 defineGlobal();
 patchConsole();
+importByNodePath();
 main();
