@@ -1,14 +1,17 @@
 """Writes the pages beside it: settings.md and cli.md from the table of settings and the commands themselves,
-operations.md from the services' support tables.
+operations.md from the services' support tables, conformance.md from what the suite in tests/conformance replayed.
 
 Run it after changing any of them: `.venv/bin/python docs/reference/generate.py`. A test fails where a page is stale.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
+from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +172,51 @@ def _head_comment(text: str) -> str:
     return "\n\n".join(block for block in blocks[1:] if block).strip()
 
 
+def conformance_page() -> str:
+    """The page of recorded scenarios."""
+    folder = HERE.parents[1] / "tests" / "conformance"
+    table = json.loads((folder / "scenarios.json").read_text())
+    reasons = tomllib.loads((folder / "reasons.toml").read_text())["reason"]
+    recorded, replayed = table["recorded"], table["replayed"]
+    whole = sum(len(replayed.get(name, ())) == count > 0 for name, count in recorded.items())
+    lines = [
+        "# Conformance",
+        "",
+        "What AWS answered, scenario by scenario, was recorded by LocalStack's public test suite (Apache License 2.0).",
+        "`tests/conformance` sends the same calls through boto3 to a whole server and compares every answer: members,",
+        "values, statuses and texts, with what changes from run to run bound to placeholders. This table is made from",
+        "what the suite compared, and the suite fails where it is not.",
+        "",
+        f"Of {len(recorded)} scenarios {whole} are replayed whole, {len(replayed) - whole} in part;"
+        f" {sum(len(steps) for steps in replayed.values())} of {sum(recorded.values())} answers are compared.",
+        "",
+    ]
+    for file, rows in groupby(sorted(recorded), key=lambda row: row.partition(" ")[0]):
+        lines += [f"## {file}", "", "| Scenario | Answers compared | Why not all |", "| --- | --- | --- |"]
+        for row in rows:
+            name = row.partition(" ")[2].removeprefix("tests/aws/").removeprefix("services/lambda_/")
+            done, count = len(replayed.get(row, ())), recorded[row]
+            why = "" if done == count and count else _why(row, done, count, reasons)
+            name = name.encode("ascii", "backslashreplace").decode().replace("|", "\\|")
+            lines.append(f"| `{name}` | {done} of {count} | {why} |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _why(row: str, done: int, count: int, reasons: list[dict[str, str]]) -> str:
+    if not count:
+        return "The recording holds no answers."
+    if done:
+        return "The other answers are not compared yet, or cannot be repeated."
+    return next(rule["why"] for rule in reasons if fnmatchcase(row, rule["pattern"]))
+
+
 def pages() -> dict[Path, str]:
     return {
         HERE / "settings.md": settings_page(),
         HERE / "cli.md": commands_page(),
         HERE / "operations.md": operations_page(),
+        HERE / "conformance.md": conformance_page(),
     }
 
 

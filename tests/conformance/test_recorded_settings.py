@@ -315,3 +315,22 @@ async def test_lists_of_functions(scenario: Any, make_zip: Any) -> None:
     await s("list_all", "ListFunctions", FunctionVersion="ALL")
     await s("list_default", "ListFunctions")
     assert s.seen == set(s.steps)
+
+
+async def test_a_vpc(world: Any, scenario: Any, make_zip: Any) -> None:
+    """TestLambdaFunction::test_vpc_config: stored and shown"""
+    s = scenario(API + "TestLambdaFunction::test_vpc_config")
+    recorded = s.steps["create_response"]
+    recorded = recorded.get("CreateFunctionResponse", recorded)["VpcConfig"]
+    given = [{"SubnetIds": [f"subnet-{n}"], "SecurityGroupIds": ["sg-1"]} for n in (1, 2)]
+    params = like(s.steps["create_response"], world.role, make_zip(), VpcConfig=given[0])
+    shown = [await s("", "CreateFunction", **params)]
+    await world.active("fn-1")
+    shown.append(await s("", "UpdateFunctionConfiguration", **FN, VpcConfig=given[1]))
+    await world.active("fn-1")
+    empty: dict[str, Any] = {"SubnetIds": [], "SecurityGroupIds": []}
+    shown.append(await s("", "UpdateFunctionConfiguration", **FN, VpcConfig=empty))
+    for one, vpc in zip(shown, (*given, empty), strict=True):
+        assert {name: one["VpcConfig"][name] for name in vpc} == vpc
+        # There are no VPCs, so the VpcId is empty, and the step is not called compared.
+        assert set(one["VpcConfig"]) == set(recorded)
