@@ -259,3 +259,40 @@ async def test_request_id(world: Any, scenario: Any, make_zip: Any) -> None:
             await asyncio.sleep(0.05)
     s.seen |= {"lambda_url_invocation", "end_log_entries"}
     assert s.seen == set(s.steps)
+
+
+#: Python's managed runtime has no streaming: this module answers its first event itself, at its import.
+STREAMS = """
+import http.client, os
+
+connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+path = "/2018-06-01/runtime/invocation/"
+while True:
+    connection.request("GET", path + "next")
+    event = connection.getresponse()
+    event.read()
+    connection.request(
+        "POST",
+        path + event.getheader("Lambda-Runtime-Aws-Request-Id") + "/response",
+        iter([b'{"statusCode": 200}' + bytes(8), b"Hello, ", b"world!"]),
+        {
+            "Lambda-Runtime-Function-Response-Mode": "streaming",
+            "Transfer-Encoding": "chunked",
+            "Content-Type": "application/vnd.awslambda.http-integration-response",
+        },
+        encode_chunked=True,
+    )
+    connection.getresponse().read()
+"""
+
+
+async def test_response_streaming(world: Any, scenario: Any, make_zip: Any) -> None:
+    """TestLambdaURL::test_function_url_with_response_streaming"""
+    s = scenario_of(scenario, "test_function_url_with_response_streaming")
+    await world.create("fn-1", Code={"ZipFile": make_zip(STREAMS)})
+    made = await s("", "CreateFunctionUrlConfig", **FN, AuthType="NONE", InvokeMode="RESPONSE_STREAM")
+    await s("", "AddPermission", **FN, **URL_PERMISSION)
+    status, _, text = await asyncio.to_thread(visit, made["FunctionUrl"])
+    assert status == s.steps["response_status"]
+    assert text == s.steps["response_data"]
+    s.seen |= {"response_status", "response_data"}
