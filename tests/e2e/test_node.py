@@ -360,11 +360,32 @@ def test_json_log(make, node):
     assert error["stackTrace"][0] == "TypeError: bad"
 
 
-def test_client_context_and_trace(make, node):
+def test_client_context_and_trace(make, node, alonzo):
     """The client context is parsed, and _X_AMZN_TRACE_ID is that of each invocation."""
-    name = node("exports.handler = async (e, c) => [c.clientContext, process.env._X_AMZN_TRACE_ID ?? null]", NEW)
-    sent = base64.b64encode(json.dumps({"custom": {"ü": "1"}}).encode()).decode()
-    assert make.invoke(name, ClientContext=sent)[0][0] == {"custom": {"ü": "1"}}
+    client = alonzo.client("lambda")
+    roots: list[str] = []
+    client.meta.events.register(
+        "before-sign.lambda.Invoke",
+        lambda request, **_: roots and request.headers.add_header("X-Amzn-Trace-Id", f"Root={roots[-1]}"),
+    )
+    context = base64.b64encode(json.dumps({"custom": {"ü": "1"}}).encode()).decode()
+    for runtime in (OLD, NEW):
+        name = node("exports.handler = async (e, c) => [c.clientContext, process.env._X_AMZN_TRACE_ID]", runtime)
+        for root in ("1-5759e988-bd862e3fe1be46a994272793", "1-5759e988-bd862e3fe1be46a994272794"):
+            roots.append(root)
+            answer = client.invoke(FunctionName=name, ClientContext=context, Payload=b"{}")
+            sent, trace = json.loads(answer["Payload"].read())
+            assert sent == {"custom": {"ü": "1"}}
+            assert trace.startswith(f"Root={root}")
+
+
+def test_failed_start_is_logged(make, node):
+    """A module that fails while it is loaded leaves its error and stack in the log, without a request id."""
+    name = node("throw new RangeError('at start')")
+    make.invoke(name)
+    found = wait_for(lambda: [line for line in make.log(name) if "RangeError" in line])
+    assert found[0].split("\t")[1:3] == ["undefined", "ERROR"]
+    assert '"stack":["RangeError: at start","    at Object.<anonymous> (/var/task/index.js:1:7)"' in found[0]
 
 
 def test_wrapper_script(make, node):
