@@ -52,7 +52,7 @@ class Loops:
         self.s3.create_bucket(Bucket=self.notes)
         self.made: list[str] = []
 
-    def function(self, body: str, **variables: str) -> str:
+    def function(self, body: str, *, timeout: int = 60, **variables: str) -> str:
         name = f"loop-{uuid.uuid4().hex[:8]}"
         data = io.BytesIO()
         with zipfile.ZipFile(data, "w") as archive:
@@ -62,7 +62,7 @@ class Loops:
             Runtime=RUNTIME,
             Handler="app.handler",
             Role=self.role,
-            Timeout=60,
+            Timeout=timeout,
             MemorySize=1769,
             Code={"ZipFile": data.getvalue()},
             Environment={"Variables": {"NOTES": self.notes, **variables}},
@@ -160,6 +160,30 @@ def test_a_loop_through_a_topic_stops(loops: Loops) -> None:
     sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=arn)
     sns.publish(TopicArn=topic, Message="first")
     loops.stops_after(16)
+
+
+def test_a_loop_through_a_queue_stops(loops: Loops) -> None:
+    """A function that sends to the queue that invokes it runs 16 times; the message goes to the dead-letter queue."""
+    sqs = loops.server.client("sqs")
+
+    def queue(**attributes: str) -> tuple[str, str]:
+        url = sqs.create_queue(QueueName=f"loop-{uuid.uuid4().hex[:8]}", Attributes=attributes)["QueueUrl"]
+        return url, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
+    dead, dead_arn = queue()
+    redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": 1})
+    url, arn = queue(RedrivePolicy=redrive, VisibilityTimeout="10")
+    name = loops.function(
+        "    boto3.client('sqs').send_message(QueueUrl=os.environ['LOOP'], MessageBody='again')\n", timeout=10, LOOP=url
+    )
+    mapping = loops.functions.create_event_source_mapping(FunctionName=name, EventSourceArn=arn, BatchSize=1)
+    try:
+        sqs.send_message(QueueUrl=url, MessageBody="first")
+        loops.stops_after(16)
+        messages = eventually(lambda: sqs.receive_message(QueueUrl=dead, WaitTimeSeconds=5).get("Messages"))
+        assert [one["Body"] for one in messages] == ["again"]
+    finally:
+        loops.functions.delete_event_source_mapping(UUID=mapping["UUID"])
 
 
 def test_a_loop_of_calls_gets_the_exception(loops: Loops) -> None:
