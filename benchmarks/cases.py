@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 from alonzo.testing import Server
 from benchmarks import load
 from benchmarks.figures import Figure, Measured, percentile
+from benchmarks.mappings import mappings
 from benchmarks.requests import invoke, signed, sqs_call
 from benchmarks.setup import RUNTIME, Peak, durable_server, function, memory_mb
 from benchmarks.streaming import streaming
@@ -286,6 +287,7 @@ CASES: dict[str, Case] = {
     "objects": objects,
     "queues": queues,
     "topics": topics,
+    "mappings": mappings,
     "gigabyte": gigabyte,
     "streaming": streaming,
 }

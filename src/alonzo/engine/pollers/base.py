@@ -160,4 +160,4 @@ class Slots:
     def bound(self, most: int) -> None:
         """The function or the mapping allows another number now."""
         self.most = max(most, 1)
-        self.limit = min(max(self.limit, self._first), self.most)
+        self.limit = min(self.limit, self.most)
