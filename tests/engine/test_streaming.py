@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from alonzo.core.errors import ServiceError
 from alonzo.engine.streaming import BURST, MAX_STREAMED, Bucket, ResponseStream
 
 #: A runtime client on raw sockets: `handle(request_id, event, send)` writes the body's pieces with `send`.
@@ -113,6 +114,37 @@ while True:
         reader.close()
         connection.close()
         connection, reader = connect()
+"""
+)
+
+
+MISUSES = (
+    CLIENT
+    + """
+def ask(method, path, headers="", body=b""):
+    other, answers = connect()
+    head = f"{method} {PREFIX}{path} HTTP/1.1\\r\\nHost: x\\r\\n{headers}Content-Length: {len(body)}\\r\\n\\r\\n"
+    other.sendall(head.encode() + body)
+    status, _, answer = read_answer(answers)
+    answers.close()
+    other.close()
+    return f"{status} {json.loads(answer)['errorMessage']}"
+
+
+while True:
+    request_id, event = next_event(connection, reader)
+    mode = "Lambda-Runtime-Function-Response-Mode: "
+    said = [ask("POST", f"{request_id}/response", mode + "odd\\r\\n")]
+    said.append(ask("POST", "other/response", mode + "streaming\\r\\n", b"x"))
+    stream = Stream(connection, request_id)
+    stream.send(b"begun;")
+    time.sleep(0.02)
+    said.append(ask("POST", f"{request_id}/error"))
+    said.append(ask("GET", "next"))
+    said.append(ask("POST", f"{request_id}/response", mode + "streaming\\r\\n", b"again"))
+    stream.send("|".join(said).encode())
+    stream.end()
+    read_answer(reader)
 """
 )
 
@@ -247,6 +279,42 @@ async def test_more_than_a_response_may_be(make: Any) -> None:
         assert json.loads(stream.result.payload)["errorType"] == "Function.ResponseSizeTooLarge"
         await asyncio.sleep(0.2)
         assert "413\n" in await world.log()
+
+
+async def test_what_a_runtime_may_not_do_meanwhile(world: Any) -> None:
+    """While a response streams nothing else is taken for its event, and the stream goes on."""
+    fv = world.function("misuses", MISUSES, runtime="raw")
+    stream = await start(world, fv)
+    begun, _, said = (await whole(stream)).decode().partition(";")
+    failed = "failed for runtime. Error: State transition is not allowed"
+    assert begun == "begun"
+    assert said.split("|") == [
+        "400 Invalid function response mode",
+        "400 Invalid request ID",
+        f"403 State transition from InvocationResponse to InvocationErrorResponse {failed}",
+        f"403 State transition from InvocationResponse to Ready {failed}",
+        f"403 State transition from InvocationResponse to InvocationResponse {failed}",
+    ]
+    assert stream.result is not None and stream.result.function_error == ""
+
+
+async def test_the_server_stops_in_the_middle(make: Any) -> None:
+    """A stream that the server's stop cuts off raises 503 for its reader."""
+    async with make() as world:
+        stream = await start(world, world.function("fails", FAILS, runtime="raw", timeout_s=10), {"how": "hang"})
+        reading = asyncio.create_task(whole(stream))
+        await asyncio.sleep(0.01)
+    with pytest.raises(ServiceError) as caught:
+        await reading
+    assert caught.value.status == 503
+
+
+async def test_throttled_before_it_begins(world: Any) -> None:
+    """Without concurrency there is no stream, but the error that Invoke has."""
+    fv = world.function("slow", SLOW, runtime="raw", reserved_concurrency=0)
+    with pytest.raises(ServiceError) as caught:
+        await start(world, fv)
+    assert caught.value.code == "TooManyRequestsException"
 
 
 def test_the_bucket() -> None:
