@@ -14,6 +14,8 @@ from alonzo.runtimes.errors import RuntimeUnavailable
 from alonzo.runtimes.processes import run
 
 PROBE_DEADLINE_S = 20.0
+#: Programs asked side by side.
+_PROBES = 4
 _PROBE = (
     "console.log(JSON.stringify({version: process.versions.node, executable: process.execPath, "
     "release: process.release.name, prerelease: process.version.includes('-')}))"
@@ -54,13 +56,14 @@ class Nodes:
         self._only = only
         self._answers: dict[str, Node | None] = {}
         self._lock = asyncio.Lock()
+        self._slots = asyncio.Semaphore(_PROBES)
 
     async def all(self, fetched: Path) -> dict[str, Node]:
         """The newest of each major version; `fetched` is the folder of those that Alonzo got itself."""
         best: dict[str, Node] = {}
         async with self._lock:
-            for path in await asyncio.to_thread(lambda: list(self._candidates(fetched))):
-                node = await self._probe(path)
+            paths = await asyncio.to_thread(lambda: list(self._candidates(fetched)))
+            for node in await asyncio.gather(*(self._probe(path) for path in paths)):
                 if node is not None and (node.major not in best or node.rank > best[node.major].rank):
                     best[node.major] = node
         return best
@@ -81,7 +84,8 @@ class Nodes:
         status = path.stat()
         key = f"{path}:{status.st_mtime_ns}:{status.st_size}"
         if key not in self._answers:
-            self._answers[key] = await _ask(path)
+            async with self._slots:
+                self._answers[key] = await _ask(path)
         return self._answers[key]
 
     def _candidates(self, fetched: Path) -> Iterator[Path]:

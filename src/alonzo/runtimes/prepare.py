@@ -267,4 +267,4 @@ def _nothing_to_prepare(runtime: ManagedRuntime) -> Prepared:
     """An OS-only runtime: the function's own `bootstrap` is the program, this machine's system the rest."""
     system = platform.freedesktop_os_release() if sys.platform == "linux" else {}
     name = system.get("PRETTY_NAME", platform.platform())
-    return Prepared(runtime, Path(), "bootstrap of the function", f"on {name}", {})
+    return Prepared(runtime, Path(), "bootstrap of the function", name, {})

@@ -137,11 +137,11 @@ def test_invoke_limits_on_the_wire(client: Any, function: Any) -> None:
 def test_a_runtime_that_is_not_there(client: Any, role: str, make_zip: Any) -> None:
     """A function of a runtime that Alonzo does not have yet becomes Failed and says why."""
     client.create_function(
-        FunctionName="node", Runtime="nodejs22.x", Role=role, Handler="i.h", Code={"ZipFile": make_zip("", "i.js")}
+        FunctionName="java", Runtime="java21", Role=role, Handler="i.h", Code={"ZipFile": make_zip("", "i.txt")}
     )
     with pytest.raises(Exception, match="FunctionActiveV2 failed"):
-        client.get_waiter("function_active_v2").wait(FunctionName="node", WaiterConfig={"Delay": 1})
-    shown = client.get_function_configuration(FunctionName="node")
+        client.get_waiter("function_active_v2").wait(FunctionName="java", WaiterConfig={"Delay": 1})
+    shown = client.get_function_configuration(FunctionName="java")
     assert (shown["State"], shown["StateReasonCode"]) == ("Failed", "InvalidRuntime")
-    assert "nodejs22.x" in shown["StateReason"]
-    client.delete_function(FunctionName="node")
+    assert "java21" in shown["StateReason"]
+    client.delete_function(FunctionName="java")
