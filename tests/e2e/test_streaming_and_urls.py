@@ -252,7 +252,6 @@ def test_what_a_function_may_return(make) -> None:
 
 def test_who_may_use_a_url(make) -> None:
     """Also a URL without authentication needs a policy; with AWS_IAM the signature's principal is judged."""
-    import botocore.session
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
@@ -271,12 +270,11 @@ def test_who_may_use_a_url(make) -> None:
     closed.url = make.functions.get_function_url_config(FunctionName=name)["FunctionUrl"]
     assert closed.ask()[0] == 403
 
-    def signed(key, secret):
-        request = AWSRequest("POST", closed.url, {"Content-Type": "application/json"}, b'{"a": 1}')
+    def signed(key, secret, data=b'{"a": 1}'):
+        request = AWSRequest("POST", closed.url, {"Content-Type": "application/json"}, data)
         SigV4Auth(Credentials(key, secret), "lambda", "us-east-1").add_auth(request)
-        return closed.ask("POST", "/", b'{"a": 1}', dict(request.headers))
+        return closed.ask("POST", "/", data, dict(request.headers))
 
-    assert botocore.session
     status, _, body = signed("test", "test")
     assert status == 200
     event = json.loads(body)
@@ -287,6 +285,7 @@ def test_who_may_use_a_url(make) -> None:
     make.iam.create_user(UserName=user)
     key = make.iam.create_access_key(UserName=user)["AccessKey"]
     assert signed(key["AccessKeyId"], "wrong")[0] == 403
+    assert signed("test", "test", b"x" * 6_291_457)[0] == 413
     assert signed(key["AccessKeyId"], key["SecretAccessKey"])[0] == 403
     arn = make.functions.get_function_configuration(FunctionName=name)["FunctionArn"]
     statement = {

@@ -14,15 +14,16 @@ from alonzo.core.streams import ByteStream
 class Visit:
     """One request. `label` is the host's first label, `region` "" where the host names none.
 
-    `ctx` is nobody's; `identify` takes a signing name and says who signed the request for that service, with the body
-    to read from then on. It raises ServiceError where nobody did, or not well.
+    `ctx` is nobody's; `identify` takes a signing name and how many bytes the body may have, and says who signed the
+    request for that service, with the body to read from then on. It raises ServiceError where nobody did, or not well,
+    and BodyTooLarge.
     """
 
     label: str
     region: str
     request: Request
     ctx: Context
-    identify: Callable[[str], Awaitable[tuple[Context, ByteStream]]]
+    identify: Callable[[str, int], Awaitable[tuple[Context, ByteStream]]]
 
 
 #: Answers a visit; raises ServiceError or answers errors itself, as the published thing does.

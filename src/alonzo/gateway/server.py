@@ -158,7 +158,7 @@ class Gateway:
     async def _visit(self, plane: DataPlane, found: Route, request: Request, request_id: str) -> Response:
         ctx = self._context(request, request_id, found.region or self._settings.region, ANONYMOUS)
 
-        async def identify(signing_name: str) -> tuple[Context, ByteStream]:
+        async def identify(signing_name: str, body_limit: int) -> tuple[Context, ByteStream]:
             verified = await verify(
                 request,
                 self._credentials,
@@ -166,7 +166,7 @@ class Gateway:
                 self._settings,
                 service=signing_name,
                 protocol="rest-json",
-                body_limit=MAX_BODY,
+                body_limit=body_limit,
             )
             account_id = verified.principal.account_id or ctx.account_id
             return replace(ctx, account_id=account_id, principal=verified.principal), verified.body

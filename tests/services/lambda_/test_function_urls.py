@@ -136,6 +136,7 @@ def test_the_caller_of_an_authenticated_request() -> None:
         b'{"statusCode": 200, "headers": {"a b": "x"}}',
         b'{"statusCode": 200, "headers": {"a": ["x"]}}',
         b'{"statusCode": 200, "cookies": [1]}',
+        b'{"statusCode": 200, "cookies": ["%s"]}' % (b"x" * 70_000),
         b'{"statusCode": 200, "body": "abcde", "isBase64Encoded": true}',
     ],
 )

@@ -76,7 +76,7 @@ class FunctionUrls:
             own = replace(ctx, account_id=config.account_id, region=config.region)
             target = self._target(own, ref)
             trace = enter_chain(self._state, own, target)
-            data = await _read(body)
+            data = await body.read(MAX_SYNC_PAYLOAD)
             event = event_of(config, ctx, visit.request, data, trace, self._state.now())
             if len(event) > MAX_SYNC_PAYLOAD:
                 raise too_large(MAX_SYNC_PAYLOAD)
@@ -89,6 +89,8 @@ class FunctionUrls:
             return response
         except MalformedAnswer:
             return _failed()
+        except BodyTooLarge:
+            return _error(too_large(MAX_SYNC_PAYLOAD))
         except ServiceError as error:
             return _error(error)
 
@@ -96,7 +98,7 @@ class FunctionUrls:
         """Who asks, and the body. Raises AccessDeniedException with AWS's text, or what is wrong with the signature."""
         if config.auth_type == "AWS_IAM":
             try:
-                ctx, body = await visit.identify("lambda")
+                ctx, body = await visit.identify("lambda", MAX_SYNC_PAYLOAD)
             except ServiceError as error:
                 if error.code.startswith("MissingAuthenticationToken"):
                     raise _denied() from None
@@ -158,13 +160,6 @@ def _find(connection: Connection, url_id: str) -> tuple[UrlConfig, Access] | Non
         resource_policy=attachments.policy_document(statements),
         conditions={"lambda:FunctionUrlAuthType": config.auth_type},
     )
-
-
-async def _read(body: ByteStream) -> bytes:
-    try:
-        return await body.read(MAX_SYNC_PAYLOAD)
-    except BodyTooLarge:
-        raise too_large(MAX_SYNC_PAYLOAD) from None
 
 
 async def _prelude(pieces: AsyncIterator[bytes]) -> tuple[int, list[tuple[str, str]], bytes]:

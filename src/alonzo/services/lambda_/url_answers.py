@@ -23,6 +23,8 @@ JSON = "application/json"
 #: Fields that are the server's own: what a function says of them is passed on under another name.
 _REMAPPED = frozenset({"connection", "content-length", "date", "host", "server", "www-authenticate", "authorization"})
 _DROPPED = frozenset({"transfer-encoding", "keep-alive", "trailer", "upgrade", "te", "proxy-connection"})
+#: Characters of all header fields of an answer together.
+_MAX_FIELDS = 65_536
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 
 Fields = list[tuple[str, str]]
@@ -66,6 +68,8 @@ def head_of(value: Mapping[str, Any]) -> tuple[int, Fields]:
     if not isinstance(cookies, list) or not all(isinstance(cookie, str) for cookie in cookies):
         raise MalformedAnswer
     fields += [("set-cookie", cookie) for cookie in cookies]
+    if sum(len(name) + len(field) + 4 for name, field in fields) > _MAX_FIELDS:
+        raise MalformedAnswer
     if not any(name == "content-type" for name, _ in fields):
         fields.append(("content-type", JSON))
     return status, fields
