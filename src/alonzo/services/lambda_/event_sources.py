@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMappi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,7 @@ from alonzo.services.lambda_.store.mappings import EventSource
 from alonzo.services.lambda_.targets import Target, load
 
 MAX_FILTERS = 10
+_QUEUE = re.compile(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,80}(\.fifo)?")
 #: What the role of a function must be allowed to do with a queue, in AWS's order of asking.
 _SQS_ACTIONS = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 _LATER = {
@@ -77,7 +79,7 @@ def check_source(params: Params) -> str:
         _check_position(service, source, params)
     if service in _LATER:
         raise _not_yet(service)
-    if service != "sqs":
+    if service != "sqs" or not _QUEUE.fullmatch(source):
         raise invalid("Unrecognized event source.")
     return source
 
