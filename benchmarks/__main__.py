@@ -38,7 +38,7 @@ def main(names: list[str]) -> int:
 
 
 def _table(rows: list[Measured]) -> Table:
-    table = Table("figure", "measured", "promise", "aim", "met", "beside it", "how")
+    table = Table("figure", "measured", "promise", "met", "beside it")
     for row in rows:
         figure = row.figure
         bound = f"≤ {figure.at_most:g}" if figure.at_most is not None else f"≥ {figure.at_least:g}"
@@ -46,10 +46,8 @@ def _table(rows: list[Measured]) -> Table:
             figure.name,
             f"{row.value:,.2f} {figure.unit}" if row.value < 100 else f"{row.value:,.0f} {figure.unit}",
             bound,
-            "" if figure.aim is None else f"{figure.aim:g}",
             "[green]yes[/green]" if row.met else "[red]no[/red]",
             ", ".join(f"{key} {value:,.2f}" for key, value in row.detail.items()),
-            figure.how,
         )
     return table
 
@@ -64,6 +62,8 @@ def _write(rows: list[Measured], about: dict[str, object]) -> None:
                 "name": row.figure.name,
                 "value": round(row.value, 3),
                 "unit": row.figure.unit,
+                "how": row.figure.how,
+                "aim": row.figure.aim,
                 "at_most": row.figure.at_most,
                 "at_least": row.figure.at_least,
                 "met": row.met,
