@@ -13,6 +13,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 from alonzo.core.arn import arn, parse_arn
 from alonzo.core.clock import Clock
@@ -199,6 +200,8 @@ class Deliverer:
         if not fv.loops_allowed and loops_of(event.trace_header, fv.arn) >= MAX_LOOPS:
             log.warning("event %s dropped: recursive loop function=%s", event.request_id, fv.arn)
             return self._failed(job, event, fv, config, "RecursiveInvocation", None, count=0)
+        if event.tenant:
+            fv = replace(fv, tenant=event.tenant)
         try:
             result = await self._invoker.invoke(
                 fv,

@@ -175,6 +175,7 @@ class ExecutionEnvironment:
                 trace_header=invocation.trace_header,
                 client_context=invocation.client_context,
                 payload=invocation.payload or b"{}",
+                tenant=self.fv.tenant,
             ),
         )
 

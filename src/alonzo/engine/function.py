@@ -19,8 +19,8 @@ class CodeRef:
 class FunctionVersion:
     """One version of a function, immutable: `$LATEST` gets a new `revision` whenever code or configuration changes.
 
-    Environments are reused only for the same (`arn`, `version`, `revision`). `arn` is unqualified, `version` is
-    `$LATEST` or digits.
+    Environments are reused only for the same (`arn`, `version`, `revision`, `tenant`). `arn` is unqualified, `version`
+    is `$LATEST` or digits.
     """
 
     account_id: str
@@ -49,6 +49,9 @@ class FunctionVersion:
     initialization_type: str = "on-demand"
     #: Whether a chain of calls may lead back to it as often as it likes.
     loops_allowed: bool = False
+    #: Whether each tenant has environments of its own; then `tenant` says whose, and nothing runs without one.
+    tenant_isolation: bool = False
+    tenant: str = ""
 
     @property
     def qualified_arn(self) -> str:

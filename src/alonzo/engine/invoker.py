@@ -48,16 +48,14 @@ class Invoker:
         Raises ServiceError: TooManyRequestsException (429; decided here and nowhere else), or why no environment can
         be made. What the function itself did wrong is in the result (`function_error`).
         """
-        if self.closing:
-            raise stopping()
+        self._check(fv)
         run = Run(invocation, asyncio.get_running_loop().create_future(), self._concurrency.acquire(fv))
         self._launch(fv, run)
         return await run.future
 
     async def stream(self, fv: FunctionVersion, invocation: Invocation) -> ResponseStream:
         """As `invoke`, but returns as soon as the response begins, with what there is of it then."""
-        if self.closing:
-            raise stopping()
+        self._check(fv)
         stream = ResponseStream(self._stream_rate)
         future = asyncio.get_running_loop().create_future()
         self._launch(fv, Run(invocation, future, self._concurrency.acquire(fv), stream))
@@ -67,6 +65,17 @@ class Invoker:
             stream.abandon()
             raise
         return stream
+
+    def _check(self, fv: FunctionVersion) -> None:
+        if self.closing:
+            raise stopping()
+        if fv.tenant_isolation and not fv.tenant:
+            raise ServiceError(
+                "InvalidParameterValueException",
+                "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in your request and"
+                " try again.",
+                fields={"Type": "User"},
+            )
 
     def _launch(self, fv: FunctionVersion, run: Run) -> None:
         environment = self._pools.take_nowait(fv)

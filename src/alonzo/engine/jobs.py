@@ -124,6 +124,7 @@ class AsyncEvent:
     payload: bytes
     client_context: str = ""
     trace_header: str = ""
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,7 @@ def encode(what: AsyncEvent | Delivery) -> bytes:
             what.payload,
             what.client_context,
             what.trace_header,
+            what.tenant,
         )
     else:
         fields = (

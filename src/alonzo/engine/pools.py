@@ -168,14 +168,14 @@ class Pools:
         self._max = max_environments
         self._idle_timeout_s = idle_timeout_s
         self._freeze_after_s = freeze_after_ms / 1000
-        self._pools: dict[tuple[str, str], Pool] = {}
+        self._pools: dict[tuple[str, str, str], Pool] = {}
         self._live: set[Pool] = set()
         self._resting: deque[tuple[float, float, ExecutionEnvironment]] = deque()
         self._freezer: asyncio.TimerHandle | None = None
         self._some_idle = asyncio.Event()
 
     def _pool(self, fv: FunctionVersion) -> Pool:
-        key = (fv.arn, fv.version)
+        key = (fv.arn, fv.version, fv.tenant)
         pool = self._pools.get(key)
         if pool is None or pool.fv.revision != fv.revision:
             if pool is not None:
@@ -219,7 +219,7 @@ class Pools:
         """Forget a pool that holds nothing any more."""
         if pool.empty:
             self._live.discard(pool)
-            key = (pool.fv.arn, pool.fv.version)
+            key = (pool.fv.arn, pool.fv.version, pool.fv.tenant)
             if self._pools.get(key) is pool:
                 del self._pools[key]
 

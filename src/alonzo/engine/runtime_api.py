@@ -78,6 +78,7 @@ def event_message(
     trace_header: str,
     client_context: str,
     payload: bytes,
+    tenant: str = "",
 ) -> bytes:
     """The whole HTTP response that hands an invocation to a runtime. Empty headers are left out, as AWS does."""
     head = (
@@ -90,6 +91,8 @@ def event_message(
         head += f"Lambda-Runtime-Trace-Id: {_clean(trace_header)}\r\n"
     if client_context:
         head += f"Lambda-Runtime-Client-Context: {_clean(client_context)}\r\n"
+    if tenant:
+        head += f"Lambda-Runtime-Aws-Tenant-Id: {_clean(tenant)}\r\n"
     return f"{head}Content-Length: {len(payload)}\r\n\r\n".encode() + payload
 
 

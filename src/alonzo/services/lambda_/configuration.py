@@ -18,7 +18,6 @@ Config = dict[str, Any]
 
 #: Parameters that change how a function runs on AWS, and that Alonzo neither enforces nor can store honestly.
 _UNSUPPORTED = (
-    "TenancyConfig",
     "CapacityProviderConfig",
     "DurableConfig",
     "RuntimeConfig",
@@ -96,6 +95,10 @@ def merge(base: Mapping[str, Any], params: Mapping[str, Any]) -> Config:
     if "DeadLetterConfig" in params:
         target = params["DeadLetterConfig"].get("TargetArn")
         config["DeadLetterConfig"] = {"TargetArn": target} if target else {}
+    if params.get("TenancyConfig"):
+        config["TenancyConfig"] = dict(params["TenancyConfig"])
+    if config.get("TenancyConfig") and config["SnapStart"]["ApplyOn"] != "None":
+        raise invalid("SnapStart is not supported for functions with tenant isolation.")
     if "LoggingConfig" in params:
         config["LoggingConfig"] = _logging(base["LoggingConfig"], params["LoggingConfig"])
     return config

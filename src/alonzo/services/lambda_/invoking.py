@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from alonzo.core.context import Context
 from alonzo.core.errors import ServiceError
 from alonzo.core.streams import BodyTooLarge
 from alonzo.dispatch import Params
+from alonzo.engine.function import FunctionVersion
 from alonzo.services.lambda_.errors import conflict, invalid
 from alonzo.services.lambda_.json_errors import explain
 from alonzo.services.lambda_.models import MAX_CLIENT_CONTEXT
@@ -75,15 +77,32 @@ def too_large(limit: int) -> ServiceError:
     )
 
 
-def read_client_context(params: Params) -> str:
-    """The decoded ClientContext ("" without one); refuses members that mean nothing here."""
-    if params.get("DurableExecutionName"):
-        raise invalid("Alonzo does not support durable executions yet. Leave DurableExecutionName out.")
-    if params.get("TenantId"):
+def version_for(state: State, target: Target, params: Params) -> FunctionVersion:
+    """The version for one invocation, with its tenant. Raises where a tenant is missing, or means nothing.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation.html
+    """
+    tenant = params.get("TenantId", "")
+    version = target.pick(state.parts.ids)
+    if not version.tenant_isolation and not tenant:
+        return version
+    if not version.tenant_isolation:
         raise invalid(
             "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from your request and"
             " try again."
         )
+    if not tenant:
+        raise invalid(
+            "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in your request and try"
+            " again."
+        )
+    return replace(version, tenant=tenant)
+
+
+def read_client_context(params: Params) -> str:
+    """The decoded ClientContext ("" without one); refuses members that mean nothing here."""
+    if params.get("DurableExecutionName"):
+        raise invalid("Alonzo does not support durable executions yet. Leave DurableExecutionName out.")
     encoded = params.get("ClientContext")
     if not encoded:
         return ""

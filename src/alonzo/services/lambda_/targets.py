@@ -183,6 +183,7 @@ def engine_version(connection: Connection, function: Function, version: Version,
         tracing=config["TracingConfig"]["Mode"],
         internet=internet,
         reserved_concurrency=function.reserved_concurrency,
+        tenant_isolation="TenancyConfig" in config,
         loops_allowed=settings.get(connection, (version.account_id, version.region, version.name), "recursion")
         == "Allow",
     )

@@ -9,7 +9,7 @@ from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
 from alonzo.engine.function import Invocation
 from alonzo.engine.queue import AsyncEvent
-from alonzo.services.lambda_.invoking import enter_chain, not_ready, read_client_context, read_payload
+from alonzo.services.lambda_.invoking import enter_chain, not_ready, read_client_context, read_payload, version_for
 from alonzo.services.lambda_.models import MAX_ASYNC_PAYLOAD, MAX_SYNC_PAYLOAD
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.targets import Target
@@ -23,15 +23,16 @@ async def invoke(state: State, ctx: Context, params: Params) -> Result:
     client_context = read_client_context(params)
     if target.obstacle:
         raise not_ready(state, target)
+    version = version_for(state, target, params)
     if kind == "DryRun":
         return {"StatusCode": 204, "Payload": b""}
     if kind == "Event":
-        await _accept(state, ctx, target, payload, client_context)
+        await _accept(state, ctx, target, payload, client_context, version.tenant)
         return {"StatusCode": 202, "Payload": b""}
     trace = enter_chain(state, ctx, target)
     tail = params.get("LogType") == "Tail"
     result = await state.engine.invoker.invoke(
-        target.pick(state.parts.ids),
+        version,
         Invocation(ctx.request_id, payload, target.ref.qualified_arn, client_context, trace, tail),
     )
     answer: Result = {"StatusCode": 200, "ExecutedVersion": result.executed_version, "Payload": result.payload}
@@ -47,11 +48,11 @@ async def invoke_async(state: State, ctx: Context, params: Params) -> Result:
     payload = await read_payload(params.get("InvokeArgs", b""), MAX_ASYNC_PAYLOAD)
     if target.obstacle:
         raise not_ready(state, target)
-    await _accept(state, ctx, target, payload, "")
+    await _accept(state, ctx, target, payload, "", version_for(state, target, params).tenant)
     return {"Status": 202}
 
 
-async def _accept(state: State, ctx: Context, target: Target, payload: bytes, client_context: str) -> None:
+async def _accept(state: State, ctx: Context, target: Target, payload: bytes, client_context: str, tenant: str) -> None:
     """Store the event; the request's id makes a repeated hand-over of one delivery harmless."""
     ref = target.ref
     event = AsyncEvent(
@@ -65,5 +66,6 @@ async def _accept(state: State, ctx: Context, target: Target, payload: bytes, cl
         payload=payload,
         client_context=client_context,
         trace_header=tracing.enter(ctx.trace_header, target.mark, state.parts.ids, state.now())[0],
+        tenant=tenant,
     )
     await state.engine.queue.accept(event)

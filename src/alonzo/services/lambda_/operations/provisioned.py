@@ -32,6 +32,9 @@ async def put_provisioned_concurrency_config(state: State, ctx: Context, params:
         version = _version_of(connection, ref)
         if version == LATEST:
             raise invalid(_UNPUBLISHED)
+        found = functions.get_version(connection, ref.key, version)
+        if found is not None and "TenancyConfig" in found.body.config:
+            raise invalid("Provisioned concurrency is not supported for functions with tenant isolation.")
         function = need_function(connection, ref)
         others = [
             config for config in provisioned.of_function(connection, ref.key) if config.qualifier != ref.qualifier

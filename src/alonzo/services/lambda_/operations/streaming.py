@@ -12,7 +12,7 @@ from typing import Any
 from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
 from alonzo.engine.function import Invocation
-from alonzo.services.lambda_.invoking import enter_chain, not_ready, read_client_context, read_payload
+from alonzo.services.lambda_.invoking import enter_chain, not_ready, read_client_context, read_payload, version_for
 from alonzo.services.lambda_.models import MAX_SYNC_PAYLOAD
 from alonzo.services.lambda_.ports import ResponseStream
 from alonzo.services.lambda_.state import State
@@ -27,12 +27,13 @@ async def invoke_with_response_stream(state: State, ctx: Context, params: Params
     client_context = read_client_context(params)
     if target.obstacle:
         raise not_ready(state, target)
+    version = version_for(state, target, params)
     if params.get("InvocationType") == "DryRun":
         return {"StatusCode": 204, "EventStream": ()}
     trace = enter_chain(state, ctx, target)
     tail = params.get("LogType") == "Tail"
     stream = await state.engine.invoker.stream(
-        target.pick(state.parts.ids),
+        version,
         Invocation(ctx.request_id, payload, target.ref.qualified_arn, client_context, trace, tail),
     )
     return {"StatusCode": 200, "ExecutedVersion": stream.version, "EventStream": _events(stream, tail)}
