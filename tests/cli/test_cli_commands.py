@@ -392,8 +392,9 @@ def test_cost_is_a_table_or_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     api = FakeApi(get_cost_report=lambda **_: {**report, "ResponseMetadata": {}})
     use(monkeypatch, "cost", alonzo=api)
     shown = run("cost", "--from", "2026-01-01", "--to", "2026-01-31").stdout
-    assert all(word in shown for word in ("1,200", "12.5000", "0.00044833", "0.00004833 would be due"))
+    assert all(word in shown for word in ("1,200", "12.500", "0.00044833", "0.00004833 would be due"))
     assert max(len(line) for line in shown.splitlines()) <= 80
+    assert REPORT_ROW["FunctionName"] in shown and "/tmp $" not in shown
     assert api.calls[0][1] == {"AllRegions": False, "StartDate": "2026-01-01", "EndDate": "2026-01-31"}
     assert json.loads(run("cost", "--json").stdout) == report
 
@@ -428,15 +429,18 @@ def test_runtime_install_shows_progress_and_failure(run: Run, monkeypatch: pytes
 
 
 def test_runtime_list_shows_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each runtime with its state, and the mend for a missing interpreter."""
+    """Each runtime with its state, the mend for a missing interpreter, and one line for those that are not there."""
     found = [
         {"Name": "python3.12", "Available": True, "Prepared": True, "Packages": {"boto3": "1.2", "other": "3"}},
         {"Name": "python3.14", "Available": False, "Prepared": False, "Reason": "none found", "Mend": "get one"},
+        {"Name": "java21", "Available": False, "Prepared": False, "Reason": "not yet"},
+        {"Name": "java25", "Available": False, "Prepared": False, "Reason": "not yet"},
     ]
     use(monkeypatch, "runtime", alonzo=FakeApi(list_runtimes=lambda **_: {"Runtimes": found}))
     shown = run("runtime", "list").stdout
     assert "boto3 1.2" in shown
-    assert "none found: get one" in shown
+    assert "python3.14: none found; get one\n" in shown
+    assert "java21, java25: not yet\n" in shown
     assert json.loads(run("runtime", "list", "--json").stdout) == found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
@@ -53,21 +54,27 @@ def _show(report: dict[str, Any]) -> None:
         console.print(f"No function ran from {days}.")
         return
     console.print(f"{days}, in {report['Currency']} at the prices of {report['PriceRegion']}")
+    charges = {name: field for name, field in _CHARGES.items() if field != "StorageCharge" or report["Total"][field]}
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("Function", overflow="fold")
-    for name in ("Requests", "GB-seconds", "Requests $", "Duration $", "/tmp $", "Total $"):
+    for name in ("Requests", "GB-seconds", *charges):
         table.add_column(name, justify="right", no_wrap=True)
     for row in report["Functions"]:
-        table.add_row(escape(row["FunctionName"]), *_cells(row))
+        table.add_row(escape(row["FunctionName"]), *_cells(row, charges.values()))
     table.add_section()
-    table.add_row("Total", *_cells(report["Total"]), style="bold")
+    table.add_row("Total", *_cells(report["Total"], charges.values()), style="bold")
     console.print(table)
     console.print(f"The free tier takes off {report['FreeTier']:.8f}: {report['Due']:.8f} would be due.")
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    return [
-        f"{row['Requests']:,}",
-        f"{row['GBSeconds']:,.4f}",
-        *(f"{row[name]:.8f}" for name in ("RequestCharge", "DurationCharge", "StorageCharge", "TotalCharge")),
-    ]
+#: What is charged, by column. Few functions pay for /tmp; without its column names have room on a narrow terminal.
+_CHARGES = {
+    "Requests $": "RequestCharge",
+    "Duration $": "DurationCharge",
+    "/tmp $": "StorageCharge",
+    "Total $": "TotalCharge",
+}
+
+
+def _cells(row: dict[str, Any], charges: Iterable[str]) -> list[str]:
+    return [f"{row['Requests']:,}", f"{row['GBSeconds']:,.3f}", *(f"{row[name]:.8f}" for name in charges)]

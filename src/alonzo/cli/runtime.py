@@ -23,10 +23,10 @@ def runtime() -> None:
 
 
 @runtime.command("list")
-@click.option("--json", "as_json", is_flag=True, help="The list as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="The list as JSON, with the interpreters' paths.")
 @config_option
 def list_(as_json: bool, config: Path | None) -> None:
-    """Show every managed runtime: its interpreter, and whether it is prepared. Works without a server too."""
+    """Show every managed runtime: its version, and whether it is prepared. Works without a server too."""
     found = _list(config)
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -103,20 +103,32 @@ def _list(config: Path | None) -> list[dict[str, Any]]:
 
 
 def _show(found: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table()
-    for name in ("Runtime", "State", "Interpreter", "Packages"):
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("Runtime", "State", "Version", "Packages"):
         table.add_column(name, overflow="fold")
+    mends: dict[str, str] = {}
+    lacking: dict[str, list[str]] = {}
     for one in found:
-        state = "ready" if one["Prepared"] else "found" if one["Available"] else one.get("Reason", "not available")
-        if one.get("Mend"):
-            state += f": {one['Mend']}"
-        packages = ", ".join(f"{name} {version}" for name, version in one.get("Packages", {}).items() if name in _SHOWN)
-        interpreter = f"{one.get('InterpreterVersion', '')} {one.get('Interpreter', '')}".strip()
-        table.add_row(one["Name"], state, interpreter, packages)
-    Console(highlight=False).print(table)
+        if one["Available"]:
+            packages = (f"{name} {version}" for name, version in one.get("Packages", {}).items() if name in _SHOWN)
+            state = "ready" if one["Prepared"] else "found"
+            table.add_row(one["Name"], state, one.get("InterpreterVersion", ""), ", ".join(sorted(packages)))
+        elif one.get("Mend"):
+            mends[one["Name"]] = f"{one.get('Reason', 'not available')}; {one['Mend']}"
+        else:
+            lacking.setdefault(one.get("Reason", "not available"), []).append(one["Name"])
+    console = Console(highlight=False, soft_wrap=False)
+    if table.rows:
+        console.print(table)
+    for name, text in mends.items():
+        console.print(escape(f"{name}: {text}"))
+    for reason, names in lacking.items():
+        console.print(escape(f"{', '.join(names)}: {reason}"))
 
 
 _SHOWN = ("awslambdaric", "boto3")
