@@ -286,3 +286,15 @@ async def test_slots_begin_few_and_grow() -> None:
     assert slots.limit == 2
     slots.bound(1)
     assert slots.limit == 1
+
+
+async def test_small_batches_are_received_together(world: World) -> None:
+    """One look into the queue feeds several small batches side by side; in a FIFO queue it feeds one."""
+    world.send(*"abcde")
+    await world.pollers.apply(replace(MAPPING, batch_size=2))
+    await world.until(lambda: len(world.deleted) == 5)
+    assert sorted(map(len, world.batches)) == [1, 2, 2] and world.receives <= 2
+    await world.pollers.apply(replace(MAPPING, batch_size=2, source_arn=f"{ARN}.fifo"))
+    world.send(*"fghij")
+    await world.until(lambda: len(world.deleted) == 10)
+    assert world.batches[3:] == [["f", "g"], ["h", "i"], ["j"]]

@@ -43,6 +43,8 @@ BATCHES_PER_POLLER = 10
 #: How often a batch that waits for its window looks into the queue during the window's last second.
 _LOOK_EVERY_S = 0.1
 _DELETE_TRIES = 4
+#: With so many batches being deleted, the next ones wait for them.
+_MOST_DELETING = 64
 #: A long poll that found nothing in less than this did not wait.
 _BRIEF_S = 1.0
 #: How long a role's context is used before the function is looked at again.
@@ -83,6 +85,8 @@ class SqsPoller:
         #: In the long poll, with nothing in hand: it may be cut off.
         self._idle = False
         self._grown_at = 0.0
+        #: Batches whose messages are being deleted.
+        self._deleting = 0
         self._ctx: tuple[float, Context] | None = None
         self.problem = ""
 
@@ -125,8 +129,18 @@ class SqsPoller:
         finally:
             if not batches:
                 self._slots.give_back()
-        if batches:
-            self._tools.tasks.start(self._handle(ctx, batches))
+        for part in self._parts(batches):
+            self._tools.tasks.start(self._handle(ctx, part))
+
+    def _parts(self, batches: list[_Batch]) -> list[list[_Batch]]:
+        """What is handled side by side, one part for each place that is free (the first is taken already).
+
+        Batches of a FIFO queue may be of one group, and so go one after another.
+        """
+        count = min(len(batches), 1)
+        while not self._fifo and count < len(batches) and self._slots.take_nowait():
+            count += 1
+        return [batches[number::count] for number in range(count)]
 
     def _recover(self) -> None:
         self._backoff.reset()
@@ -185,10 +199,14 @@ class SqsPoller:
             self._idle = False
 
     async def _gather(self, ctx: Context) -> list[_Batch]:
-        """One batch, or several where one would be too large for an invocation. Empty: nothing came in time."""
+        """One batch, or several: where one would be too large for an invocation, and where several small ones can run.
+
+        Empty: nothing came in time.
+        """
         size = self._mapping.batch_size
         began = self._tools.clock.now()
-        found = await self._receive(ctx, min(size, _RECEIVE), _WAIT_S)
+        several = 1 if self._fifo or self._mapping.window_s else self._slots.limit - self._slots.used + 1
+        found = await self._receive(ctx, min(size * max(several, 1), _RECEIVE), _WAIT_S)
         if not found:
             if not self._stopping and self._tools.clock.now() - began < _BRIEF_S:
                 await self._pause(_BRIEF_S)  # the server is stopping, and long polls no longer wait
@@ -242,7 +260,8 @@ class SqsPoller:
                 unwanted.append(message)
                 continue
             data = orjson.dumps(shown)
-            if batches[-1].messages and batches[-1].size + len(data) + 1 > MAX_PAYLOAD:
+            full = len(batches[-1].messages) >= self._mapping.batch_size
+            if full or (batches[-1].messages and batches[-1].size + len(data) + 1 > MAX_PAYLOAD):
                 batches.append(_Batch())
             batches[-1].add(message, data)
         if unwanted:
@@ -252,15 +271,21 @@ class SqsPoller:
 
     async def _handle(self, ctx: Context, batches: list[_Batch]) -> None:
         """Invoke batch after batch. In a FIFO queue those after a failed one wait too: they may be of its group."""
+        holding = True
         try:
             for batch in batches:
                 done = await self._invoke(ctx, batch)
+                if batch is batches[-1] and self._deleting < _MOST_DELETING:
+                    # The function is free again; its messages' end on disk need not hold up the next batch.
+                    holding = False
+                    self._slots.give_back()
                 if done:
                     await self._delete(ctx, done)
                 if self._fifo and len(done) < len(batch.messages):
                     return
         finally:
-            self._slots.give_back()
+            if holding:
+                self._slots.give_back()
 
     async def _invoke(self, ctx: Context, batch: _Batch) -> list[dict[str, Any]]:
         """Run the function; the messages that are done with."""
@@ -315,8 +340,12 @@ class SqsPoller:
         return [*done, *await self._invoke(ctx, rest)]
 
     async def _delete(self, ctx: Context, messages: Sequence[dict[str, Any]]) -> None:
-        for start in range(0, len(messages), _RECEIVE):
-            await self._delete_some(ctx, messages[start : start + _RECEIVE])
+        self._deleting += 1
+        try:
+            for start in range(0, len(messages), _RECEIVE):
+                await self._delete_some(ctx, messages[start : start + _RECEIVE])
+        finally:
+            self._deleting -= 1
 
     async def _delete_some(self, ctx: Context, messages: Sequence[dict[str, Any]]) -> None:
         """Ten at most. What cannot be deleted comes again, as at-least-once delivery allows."""
