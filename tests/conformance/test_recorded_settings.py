@@ -334,3 +334,20 @@ async def test_a_vpc(world: Any, scenario: Any, make_zip: Any) -> None:
         assert {name: one["VpcConfig"][name] for name in vpc} == vpc
         # There are no VPCs, so the VpcId is empty, and the step is not called compared.
         assert set(one["VpcConfig"]) == set(recorded)
+
+
+@pytest.mark.parametrize("kind", ["lambda_function", "capacity_provider", "event_source_mapping"])
+async def test_tags_of_what_is_not_there(scenario: Any, kind: str) -> None:
+    """TestLambdaTag::test_tag_exceptions"""
+    s = scenario(API + f"TestLambdaTag::test_tag_exceptions[{kind}]")
+    uuid = "00000000-0000-4000-8000-000000000000"
+    name = {"lambda_function": "function:nosuch", "event_source_mapping": f"event-source-mapping:{uuid}"}
+    base = f"arn:aws:lambda:us-east-1:{ACCOUNT}:"
+    resource = base + name.get(kind, "capacity-provider:nosuch")
+    await s("not_found_exception_tag", "TagResource", Resource=resource, Tags={"A": "B"})
+    await s("not_found_exception_untag", "UntagResource", Resource=resource, TagKeys=["A"])
+    await s("not_found_exception_list", "ListTags", Resource=resource)
+    await s("aliased_arn_exception", "TagResource", Resource=f"{resource}:alias", Tags={"A": "B"})
+    invalid = f"{base}foobar:{resource.rpartition(':')[2]}"
+    await s("invalid_arn_exception", "TagResource", Resource=invalid, Tags={"A": "B"})
+    assert s.seen == set(s.steps)
