@@ -148,3 +148,105 @@ async def test_reading_stops_while_nobody_reads(serve):
     assert sent < 50_000_000
     release.set()
     writer.transport.abort()
+
+
+async def test_pipelined_requests_are_answered_in_order(serve):
+    """Requests that come before the last one is answered are answered one after another, in their order."""
+
+    async def handle(request):
+        await asyncio.sleep(0.01 if request.path == "/0" else 0)
+        return Response(200, [], request.path.encode())
+
+    reader, writer = await serve(handle)
+    writer.write(b"".join(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % n for n in range(8)))
+    assert [(await answer(reader))[1] for _ in range(8)] == [b"/%d" % n for n in range(8)]
+    writer.close()
+
+
+async def test_a_body_nobody_reads_does_not_spoil_the_next_request(serve):
+    """An answer that comes before the body has arrived leaves the connection fit for the next request."""
+
+    async def handle(request):
+        return Response(403 if request.method == "PUT" else 200, [], request.path.encode())
+
+    reader, writer = await serve(handle)
+    writer.write(b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n" + b"GET /evil HTTP/1.1\r\n\r\n" * 5)
+    assert (await answer(reader))[1] == b"/a"
+    writer.write(b"x" * (3_000_000 - 5 * 22))
+    await writer.drain()
+    writer.write(b"GET /b HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert (await answer(reader))[1] == b"/b"
+    writer.close()
+
+
+async def test_unasked_body_ends_the_connection(serve):
+    """A client that waited for a 100 in vain gets its answer, and the connection ends with it."""
+
+    async def handle(_request):
+        return Response(403, [], b"no")
+
+    reader, writer = await serve(handle)
+    writer.write(b"PUT /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
+    head, body = await answer(reader)
+    assert body == b"no" and b"connection: close" in head.lower()
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+
+
+async def test_chunked_bodies_and_old_clients(serve):
+    """A chunked request body is put together; an HTTP/1.0 client gets no chunks and a closed connection."""
+
+    async def pieces():
+        yield b"one"
+        yield b"two"
+
+    async def handle(request):
+        if request.method == "POST":
+            return Response(200, [], await request.body.read(100))
+        return Response(200, [], pieces())
+
+    reader, writer = await serve(handle)
+    writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    assert (await answer(reader))[1] == b"abcde"
+    writer.write(b"GET / HTTP/1.0\r\nHost: h\r\n\r\n")
+    everything = await asyncio.wait_for(reader.read(), 5)
+    assert everything.endswith(b"\r\n\r\nonetwo") and b"chunked" not in everything
+    writer.close()
+
+
+async def test_a_client_that_leaves_breaks_the_body(serve):
+    """Whoever reads the body of a client that has gone gets IncompleteBody instead of waiting for ever."""
+    seen = asyncio.get_running_loop().create_future()
+
+    async def handle(request):
+        try:
+            await request.body.read(1000)
+        except Exception as error:
+            seen.set_result(error)
+            raise
+        return Response(200, [], b"")
+
+    _, writer = await serve(handle)
+    writer.write(b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc")
+    await writer.drain()
+    await asyncio.sleep(0.02)
+    writer.transport.abort()
+    assert getattr(await asyncio.wait_for(seen, 5), "code", "") == "IncompleteBody"
+
+
+async def test_a_failing_handler_ends_the_connection(serve, caplog):
+    """An answer that cannot be made closes the connection; the next client is served."""
+
+    async def handle(request):
+        if request.path == "/bad":
+            raise RuntimeError("bug")
+        return Response(200, [], b"fine")
+
+    reader, writer = await serve(handle)
+    writer.write(b"GET /bad HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+    reader, writer = await serve(handle)
+    writer.write(b"GET /good HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert (await answer(reader))[1] == b"fine"
+    writer.close()

@@ -21,6 +21,14 @@ class Headers:
         for name, value in self.items:
             self._first.setdefault(name, value)
 
+    @classmethod
+    def lowered(cls, items: list[tuple[str, str]]) -> Headers:
+        """From items whose names are lower case already; the list is kept, not copied."""
+        headers = cls.__new__(cls)
+        headers.items = items
+        headers._first = dict(reversed(items))
+        return headers
+
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of `name` (lower case), or `default`."""
         return self._first.get(name, default)
