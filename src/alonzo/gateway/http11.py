@@ -13,8 +13,8 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import formatdate
-from functools import partial
 from http import HTTPStatus
+from io import FileIO
 from typing import Any, cast
 
 import httptools
@@ -444,7 +444,7 @@ class Connection(asyncio.Protocol):
 
     async def _send_file(self, body: FileBody) -> None:
         run = self.loop.run_in_executor
-        file = await run(None, partial(open, body.path, "rb", buffering=0))
+        file = await run(None, FileIO, str(body.path))
         try:
             remaining = body.length
             await run(None, file.seek, body.offset)
