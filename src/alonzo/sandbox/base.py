@@ -40,7 +40,8 @@ class Spec:
     `pids` bounds processes and threads. `internet` asks for outbound connections; without it only the two sockets below
     can be reached; in `env` they are always written INSIDE_ADDRESS:port, and a backend that listens elsewhere puts its
     own addresses there. _LAMBDA_TELEMETRY_LOG_FD is set by the backend. `tmp_of` is the id of an ended environment
-    whose /tmp goes on here (AWS keeps it over a time-out).
+    whose /tmp goes on here (AWS keeps it over a time-out). `gated`: the program waits for `go`, so that others can be
+    started before it, and its end does not end them.
 
     Source: execution-environment contract §7 and §9.
     """
@@ -56,6 +57,7 @@ class Spec:
     nofile: int = 1024
     internet: bool = False
     tmp_of: str = ""
+    gated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,18 @@ RUNTIME_API_PORT = 9001
 AWS_PORT = 4566
 
 
+class Companion(Protocol):
+    """A further program in an environment. `output` is the read end of a pipe that carries its stdout and stderr."""
+
+    output: int
+
+    async def wait(self) -> Exit:
+        """Wait until it has ended, by itself or with the environment."""
+
+    async def signal(self, number: int) -> None:
+        """Send it a signal; nothing happens after its end."""
+
+
 class Environment(Protocol):
     """A running process tree in its sandbox.
 
@@ -101,6 +115,18 @@ class Environment(Protocol):
 
     async def wait(self) -> Exit:
         """Wait until the first process has ended (any number of waiters, any number of times)."""
+
+    async def go(self) -> None:
+        """Let a gated program be executed. Raises SandboxError or ExecError."""
+
+    async def spawn(self, argv: tuple[str, ...], env: Mapping[str, str], cwd: str) -> Companion:
+        """Start a further program, confined and limited as the first process. Raises SandboxError or ExecError."""
+
+    async def signal(self, number: int) -> None:
+        """Send the first process a signal."""
+
+    async def open_socket(self) -> socket.socket:
+        """A new TCP socket, not connected, whose 127.0.0.1 and INSIDE_ADDRESS are the environment's own."""
 
     async def limit_cpu(self) -> None:
         """Apply the CPU share; until then, initialisation runs unthrottled."""

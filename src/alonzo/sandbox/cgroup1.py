@@ -44,6 +44,10 @@ class Group:
         if "cpu" in self.folders:
             self.quota = os.open(f"{self.folders['cpu']}/cpu.cfs_quota_us", os.O_WRONLY | os.O_CLOEXEC)
 
+    def joining(self) -> tuple[list[int], int]:
+        """What a further process needs to join: like `join` and `into`, and the caller's to close."""
+        return [os.open(f"{folder}/tasks", os.O_WRONLY | os.O_CLOEXEC) for folder in self.folders.values()], -1
+
     def limit(self, memory_mib: int, pids: int) -> None:
         """Set the limits that hold from the start. The order matters: memsw may not be under the memory limit."""
         if "memory" in self.folders:

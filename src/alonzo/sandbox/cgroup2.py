@@ -37,6 +37,10 @@ class Group:
         if "cpu" in self.controllers:
             self.quota = os.open(f"{self.folder}/cpu.max", os.O_WRONLY | os.O_CLOEXEC)
 
+    def joining(self) -> tuple[list[int], int]:
+        """What a further process needs to join: like `join` and `into`, and the caller's to close."""
+        return [], os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
     def limit(self, memory_mib: int, pids: int) -> None:
         """Set the limits that hold from the start."""
         if "memory" in self.controllers:

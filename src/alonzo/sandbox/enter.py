@@ -22,9 +22,9 @@ import gc
 import os
 import resource
 import select
-import struct
 
 from alonzo.sandbox import confine, mounts, smallinit, syscalls, wire
+from alonzo.sandbox.status import STATUS
 
 TELEMETRY_FD = 62
 #: The priority of the host, and of what it forks until that runs the function's own program.
@@ -36,8 +36,6 @@ _NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWI
 SANDBOX, CWD, EXEC = b"sandbox", b"cwd", b"exec"
 #: What init says when it waits for its order.
 WAITING = b"waiting"
-#: What init says at the end: the first process's wait status, and its peak resident memory in bytes.
-STATUS = struct.Struct("=iq")
 
 
 class Place:
@@ -71,12 +69,13 @@ class Site:
 class Order:
     """The program of one environment."""
 
-    __slots__ = ("argv", "cwd", "data_mib", "env", "nofile", "pids", "targets")
+    __slots__ = ("argv", "cwd", "data_mib", "env", "gated", "nofile", "pids", "targets")
 
     def __init__(self, fields: list[bytes]) -> None:
         self.argv, self.env, (self.cwd,), self.targets = (wire.split(field) for field in fields[:4])
         # data_mib: only where no control group limits memory, else 0
-        self.nofile, self.pids, self.data_mib = (int(number) for number in fields[4].split())
+        # gated: wait for a byte before executing, and do not take the others along at the end
+        self.nofile, self.pids, self.data_mib, self.gated = (int(number) for number in fields[4].split())
 
 
 class _Failed(Exception):
@@ -96,7 +95,7 @@ def start(place: Place, site: Site) -> int:
             enter(place, site)
             _obey(place, site)
         except BaseException as error:
-            _report(site.error, error)
+            report(site.error, error)
         finally:
             os._exit(127)
     return pid
@@ -123,7 +122,7 @@ def _keep_only(place: Place, site: Site) -> None:
 
 def enter(place: Place, site: Site) -> None:
     """Be init of a finished, empty sandbox. Privileges: all those of the host, until `drop_privileges`."""
-    _die_with_host(place)
+    die_with_host(place)
     syscalls.setns(site.netns, syscalls.CLONE_NEWNET)
     os.close(site.netns)
     mounts.enter(place.root, site.files)
@@ -131,7 +130,7 @@ def enter(place: Place, site: Site) -> None:
     os.umask(0o022)
 
 
-def _die_with_host(place: Place) -> None:
+def die_with_host(place: Place) -> None:
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, _signal.SIGKILL)
     poll = select.poll()  # the host may have died before the call: its pidfd is then readable
     poll.register(place.host, select.POLLIN)
@@ -152,22 +151,33 @@ def _obey(place: Place, site: Site) -> None:
             os.close(site.channel)
             _be_first(place, site, theirs)
         except BaseException as error:
-            _report(site.error, error)
+            report(site.error, error)
         finally:
             os._exit(127)
     theirs.close()
     channel = _socket.socket(fileno=site.channel)
-    channel.send(WAITING)
+    _say_waiting(place, channel)
     message, descriptors = wire.receive(channel)
     if not message:  # never needed
         os._exit(0)
-    mounts.show(wire.split(wire.unpack(message)[3]), descriptors)
-    ours.send(message)
-    _be_init(place, site, first)
+    order = Order(wire.unpack(message))
+    gate = [descriptors.pop()] if order.gated else []
+    mounts.show(order.targets, descriptors)
+    wire.send(ours, message, gate)
+    _be_init(place, site, first, stay=bool(gate))
 
 
-def _be_init(place: Place, site: Site, first: int) -> None:
-    """Reap until the first process ends, and tell its wait status."""
+def _say_waiting(place: Place, channel: _socket.socket) -> None:
+    """With our namespaces where the host could not open them itself, for programs that join later: net comes first."""
+    names = ("net", "ipc", "uts", "pid", "mnt") if place.rootless else ()
+    doors = [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
+    wire.send(channel, WAITING, doors)
+    for door in doors:
+        os.close(door)
+
+
+def _be_init(place: Place, site: Site, first: int, *, stay: bool) -> None:
+    """Reap until the first process ends, and tell its wait status; then go on until killed, if told to `stay`."""
     os.dup2(site.status, 3)
     os.dup2(place.host, 4)
     syscalls.close_range(5)
@@ -175,8 +185,10 @@ def _be_init(place: Place, site: Site, first: int) -> None:
     confine.drop_privileges(site.uid + 1 if site.uid >= 0 else -1, place.last_cap, place.filter)
     # Both are reset by the change of credentials. Not dumpable: /proc/1 then shows the function nothing.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    _die_with_host(place)
+    die_with_host(place)
     os.close(4)
+    if stay:
+        _reap_for_ever(first)
     if not place.rootless:  # there a new program's files in /proc would belong to the function's own uid
         with contextlib.suppress(OSError):
             smallinit.become(syscalls.MACHINE, first)
@@ -188,6 +200,19 @@ def _be_init(place: Place, site: Site, first: int) -> None:
     os._exit(0)
 
 
+def _reap_for_ever(first: int) -> None:
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGCHLD])
+    while True:
+        try:
+            pid, result, usage = os.wait4(-1, 0)
+        except ChildProcessError:
+            _signal.sigwait([_signal.SIGCHLD])  # an orphan may still come
+            continue
+        if pid == first:
+            os.write(3, STATUS.pack(result, usage.ru_maxrss * 1024))
+            os.close(3)
+
+
 def _be_first(place: Place, site: Site, orders: _socket.socket) -> None:
     for group in site.join:
         os.write(group, b"0")
@@ -196,20 +221,27 @@ def _be_first(place: Place, site: Site, orders: _socket.socket) -> None:
         confine.map_function_user()
     syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     with contextlib.suppress(OSError):
-        _write_own("/proc/self/oom_score_adj", b"500")  # if the machine runs out of memory, functions go first
+        write_own("/proc/self/oom_score_adj", b"500")  # if the machine runs out of memory, functions go first
     os.setsid()
     orders = _arrange_descriptors(site, orders)
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # Python ignores them, and execve would keep that
         _signal.signal(number, _signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
     confine.drop_privileges(site.uid, place.last_cap, place.filter)
-    message, _ = wire.receive(orders)
+    message, gate = wire.receive(orders)
     if not message:
         os._exit(0)
     orders.close()
     order = Order(wire.unpack(message))
     os.setpriority(os.PRIO_PROCESS, 0, place.priority)
-    _set_limits(order)
+    set_limits(order)
+    if gate and not os.read(gate[0], 1):  # nobody will let it go on
+        os._exit(0)
+    run(order)
+
+
+def run(order: Order) -> None:
+    """Execute the order's program where it wants to be."""
     try:
         os.chdir(order.cwd)
     except OSError as error:
@@ -226,7 +258,7 @@ def execute(argv: list[str], env: list[str]) -> None:
     os.execve(argv[0], argv, environment)
 
 
-def _write_own(path: str, data: bytes) -> None:
+def write_own(path: str, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, data)
@@ -249,7 +281,7 @@ def _arrange_descriptors(site: Site, orders: _socket.socket) -> _socket.socket:
     return _socket.socket(fileno=_ORDERS_FD)
 
 
-def _set_limits(order: Order) -> None:
+def set_limits(order: Order) -> None:
     """Lower what may be used. Source: execution-environment contract §7 (limits recorded on AWS)."""
     limits = {
         resource.RLIMIT_NOFILE: order.nofile,
@@ -266,7 +298,7 @@ def _set_limits(order: Order) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def _report(pipe: int, error: BaseException) -> None:
+def report(pipe: int, error: BaseException) -> None:
     """One line for the server: stage, errno and text."""
     stage = SANDBOX
     if isinstance(error, _Failed):

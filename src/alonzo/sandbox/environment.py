@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-import struct
+from collections.abc import Mapping
 from typing import Protocol
 
 from alonzo.sandbox import cgroups, watchdog, wire
@@ -20,9 +20,10 @@ from alonzo.sandbox.base import (
     SandboxError,
     Spec,
 )
+from alonzo.sandbox.companion import NamespaceCompanion
+from alonzo.sandbox.status import STATUS
 
 _END_TIMEOUT_S = 30.0
-_STATUS = struct.Struct("=iq")  # as in `enter`, which this side does not import
 
 
 class Owner(Protocol):
@@ -33,6 +34,9 @@ class Owner(Protocol):
 
     async def ask(self, kind: bytes, id: str) -> None:
         """Send and wait for the answer."""
+
+    async def request(self, kind: bytes, id: str, *fields: bytes) -> tuple[bytes, list[int]]:
+        """Ask the host about a living environment: the request's number and descriptors, or SandboxError."""
 
     def forget(self, environment: NamespaceEnvironment) -> None:
         """`environment` has been released."""
@@ -66,7 +70,7 @@ class NamespaceEnvironment:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self.init_pid = int(fields[0])
-        has_freeze, has_quota = (flag == b"1" for flag in fields[3].split())
+        has_freeze, has_quota, has_gate = (flag == b"1" for flag in fields[3].split())
         self.runtime_api, self.aws = (socket.socket(fileno=each) for each in descriptors[:2])
         for listener in (self.runtime_api, self.aws):
             listener.setblocking(False)
@@ -74,6 +78,8 @@ class NamespaceEnvironment:
         controls = descriptors[6:]
         freeze = controls.pop(0) if has_freeze else -1
         quota = controls.pop(0) if has_quota else -1
+        self._gate = controls.pop(0) if has_gate else -1
+        self._companions: list[NamespaceCompanion] = []
         self._control = _Control(int(fields[1]), wire.split(fields[2]), freeze, quota)
         self._started: asyncio.Future[bytes] = self._loop.create_future()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
@@ -101,12 +107,12 @@ class NamespaceEnvironment:
 
     def _read_status(self) -> None:
         """init writes the first process's wait status; if it was killed itself, the pipe just ends."""
-        said = os.read(self._status, _STATUS.size)
+        said = os.read(self._status, STATUS.size)
         self._loop.remove_reader(self._status)
         os.close(self._status)
         self._status = -1
-        if len(said) == _STATUS.size:
-            status, peak = _STATUS.unpack(said)
+        if len(said) == STATUS.size:
+            status, peak = STATUS.unpack(said)
             self._peak = max(self._peak, peak)
             code = os.waitstatus_to_exitcode(status)
             oom = code == -signal.SIGKILL and self._out_of_memory()
@@ -152,6 +158,45 @@ class NamespaceEnvironment:
     async def wait(self) -> Exit:
         """See `base.Environment.wait`."""
         return await asyncio.shield(self._exit)
+
+    async def go(self) -> None:
+        """One byte."""
+        gate, self._gate = self._gate, -1
+        if gate >= 0:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(gate, b"1")
+            os.close(gate)
+        async with asyncio.timeout(_END_TIMEOUT_S):
+            await self.started()
+
+    async def spawn(self, argv: tuple[str, ...], env: Mapping[str, str], cwd: str) -> NamespaceCompanion:
+        """See `base.Environment.spawn`."""
+        words: list[tuple[str, ...]] = [argv, tuple(f"{name}={value}" for name, value in env.items()), (cwd,)]
+        try:
+            fields = [wire.join(each) for each in words]
+        except wire.WireError as error:
+            raise SandboxError(f"the program's description cannot be sent: {error}") from error
+        number, descriptors = await self._owner.request(wire.SPAWN, self.id, *fields)
+
+        async def send(signal_number: int) -> None:
+            with contextlib.suppress(SandboxError):  # the environment has ended meanwhile
+                await self._owner.request(wire.SIGNAL, self.id, number, b"%d" % signal_number)
+
+        companion = NamespaceCompanion(argv, descriptors, send)
+        self._companions.append(companion)
+        await companion.started()
+        return companion
+
+    async def signal(self, number: int) -> None:
+        """See `base.Environment.signal`."""
+        if not self._exit.done():
+            with contextlib.suppress(SandboxError):
+                await self._owner.request(wire.SIGNAL, self.id, b"", b"%d" % number)
+
+    async def open_socket(self) -> socket.socket:
+        """See `base.Environment.open_socket`."""
+        _, descriptors = await self._owner.request(wire.SOCKET, self.id)
+        return socket.socket(fileno=descriptors[0])
 
     async def limit_cpu(self) -> None:
         """One write of the quota."""
@@ -238,6 +283,11 @@ class NamespaceEnvironment:
             self._owner.forget(self)
 
     def _close(self) -> None:
+        if self._gate >= 0:
+            os.close(self._gate)
+            self._gate = -1
+        for companion in self._companions:
+            companion.close()
         self.runtime_api.close()
         self.aws.close()
         for name in ("_error", "_status"):

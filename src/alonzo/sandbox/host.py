@@ -17,14 +17,16 @@ import sys
 from collections.abc import Callable
 from time import monotonic
 
-from alonzo.sandbox import enter, syscalls, wire
+from alonzo.sandbox import enter, joining, syscalls, wire
+from alonzo.sandbox.joining import Joined
 from alonzo.sandbox.machine import Machine
 from alonzo.sandbox.stock import Slot
 from alonzo.sandbox.tmpdisk import Disk
-from alonzo.sandbox.watchdog import INTERVAL_S, Tree
+from alonzo.sandbox.watchdog import INTERVAL_S, Tree, descendants, signal_tree
 
 _IDLE_MS = 10  # how long nobody must have asked for anything before the stock is filled up
 _TIDY_MS = 200
+_SIGCONT, _SIGSTOP = 18, 19
 
 
 class _Gone(BaseException):
@@ -34,9 +36,12 @@ class _Gone(BaseException):
 class Living:
     """One environment, from its creation to its release."""
 
-    __slots__ = ("disk", "id", "oom", "running", "slot", "tree")
+    __slots__ = ("disk", "id", "joined", "limits", "oom", "running", "slot", "tree")
 
-    def __init__(self, id: bytes, slot: Slot, disk: Disk, tree: Tree | None) -> None:
+    def __init__(self, id: bytes, slot: Slot, disk: Disk, tree: Tree | None, limits: bytes) -> None:
+        self.limits = limits
+        #: Programs that joined later, by the number of the request.
+        self.joined: dict[bytes, Joined] = {}
         self.tree = tree
         self.oom = False
         self.id = id
@@ -56,6 +61,7 @@ class Host:
         self.stock = self.machine.stock
         self.living: dict[bytes, Living] = {}
         self._look_at = 0.0
+        self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._watch(control.fileno(), self._receive)
         self._watch(self.stock.stocker.channel.fileno(), self._arrived)
 
@@ -115,6 +121,8 @@ class Host:
             self._kill(fields[1])
         elif fields[0] == wire.RELEASE:
             self._release(fields[1])
+        elif fields[0] in (wire.SPAWN, wire.SIGNAL, wire.SOCKET):
+            self._serve(fields[0], fields[1], fields[2], fields[3:])
         elif fields[0] == wire.STOP:
             raise _Gone
         else:
@@ -128,6 +136,8 @@ class Host:
             living.tree.limit_cpu(monotonic())
         elif kind in (wire.FREEZE, wire.THAW):
             living.tree.freeze(kind == wire.FREEZE)
+            for joined in living.joined.values():
+                signal_tree(joined.pid, _SIGSTOP if kind == wire.FREEZE else _SIGCONT)
 
     def _reply(self, *fields: bytes, descriptors: list[int] | None = None) -> None:
         try:
@@ -169,11 +179,12 @@ class Host:
             self._reply(wire.FAILED, id, (str(error) or type(error).__name__).encode("utf-8", "replace"))
 
     def _make(self, id: bytes, fields: list[bytes]) -> None:
-        memory_mib, tmp_mib, pids, nofile, internet = (int(number) for number in fields[5].split())
+        memory_mib, tmp_mib, pids, nofile, internet, gated = (int(number) for number in fields[5].split())
         words = wire.split(fields[4])
         mounts = sorted(zip(words[::2], words[1::2], strict=True), key=lambda pair: pair[1].count("/"))
         self.machine.place.root.prepare(mounts)
         trees: list[int] = []
+        gate: list[int] = []
         disk = self._disk(fields[6], tmp_mib)
         slot = None
         try:
@@ -185,27 +196,24 @@ class Host:
             if slot.group is not None:
                 slot.group.limit(memory_mib + self.machine.allowance(tmp_mib), pids)
             targets = wire.join([target for _, target in mounts])
-            order = wire.pack(
-                fields[1],
-                fields[2],
-                fields[3],
-                targets,
-                b"%d %d %d" % (nofile, pids, 0 if slot.group is not None else memory_mib),
-            )
+            data_mib = 0 if slot.group is not None else memory_mib
+            order = wire.pack(*fields[1:4], targets, b"%d %d %d %d" % (nofile, pids, data_mib, gated))
+            if gated:
+                gate = list(os.pipe())
             assert slot.channel is not None
-            wire.send(slot.channel, order, [disk.mount, *trees])
+            wire.send(slot.channel, order, [disk.mount, *trees, *gate[:1]])
             tree = Tree(slot.pid, memory_mib) if slot.group is None else None
-            self._hand_over(Living(id, slot, disk, tree))
+            self._hand_over(Living(id, slot, disk, tree, b"%d %d %d 0" % (nofile, pids, data_mib)), gate[1:])
         except BaseException:
             self.stock.discard(disk)
             if slot is not None and id not in self.living:
                 self._abandon(slot)
             raise
         finally:
-            for each in trees:
+            for each in (*trees, *gate):
                 os.close(each)
 
-    def _hand_over(self, living: Living) -> None:
+    def _hand_over(self, living: Living, gate: list[int]) -> None:
         """Tell the server, and give it its descriptors."""
         slot = living.slot
         self.living[living.id] = living
@@ -216,9 +224,9 @@ class Host:
             details = wire.join(slot.group.watched())
             freeze, quota = slot.group.freeze, slot.group.quota
             shared += [each for each in (freeze, quota) if each >= 0]
-        controls = b"%d %d" % (freeze >= 0, quota >= 0)
+        controls = b"%d %d %d" % (freeze >= 0, quota >= 0, len(gate))
         version = b"%d" % self.machine.group_version
-        self._reply(wire.CREATED, living.id, b"%d" % slot.pid, version, details, controls, descriptors=shared)
+        self._reply(wire.CREATED, living.id, b"%d" % slot.pid, version, details, controls, descriptors=[*shared, *gate])
         slot.settle()
 
     def _abandon(self, slot: Slot) -> None:
@@ -238,6 +246,53 @@ class Host:
         former.disk.again()
         disk, former.disk = former.disk, None
         return disk
+
+    # -- programs that join ----------------------------------------------------------------------------------------
+
+    def _serve(self, kind: bytes, id: bytes, number: bytes, fields: list[bytes]) -> None:
+        """A request about one environment; whatever goes wrong concerns it alone."""
+        made: list[int] = []
+        problem = ""
+        try:
+            living = self.living.get(id)
+            if living is None or not living.running:
+                raise ValueError("the environment has ended")
+            if kind == wire.SPAWN:
+                made = self._spawn(living, number, fields)
+            elif kind == wire.SOCKET:
+                made = [joining.open_socket(self.machine.place, living.slot, self._home)]
+            else:
+                self._signal(living, fields[0], int(fields[1]))
+        except Exception as error:
+            problem = str(error) or type(error).__name__
+        try:
+            self._reply(wire.ANSWER, id, number, problem.encode("utf-8", "replace"), descriptors=made)
+        finally:
+            for descriptor in made:
+                os.close(descriptor)
+
+    def _spawn(self, living: Living, number: bytes, fields: list[bytes]) -> list[int]:
+        order = joining.order_of(fields, living.limits)
+        joined = joining.start(self.machine.place, living.slot, order)
+        living.joined[number] = joined
+        self._watch(joined.pidfd, lambda: self._left(living, number))
+        shared, joined.shared = joined.shared, []
+        return shared
+
+    def _left(self, living: Living, number: bytes) -> None:
+        joined = living.joined.pop(number)
+        self._unwatch(joined.pidfd)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(joined.pid, 0)
+        os.close(joined.pidfd)
+
+    def _signal(self, living: Living, number: bytes, signal: int) -> None:
+        """Signal the first process (`number` is empty), or a program that joined."""
+        joined = living.joined.get(number)
+        parent = living.slot.pid if not number else joined.pid if joined is not None else 0
+        for pid in (descendants(parent) if parent else [])[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal)
 
     # -- the end of an environment ---------------------------------------------------------------------------------
 
@@ -279,6 +334,8 @@ class Host:
         for living in self.living.values():
             if living.running:
                 self._reap(living.slot)
+            for number in list(living.joined):
+                self._left(living, number)
             self.stock.remove(living.slot)
             if living.disk is not None:
                 self.stock.discard(living.disk)

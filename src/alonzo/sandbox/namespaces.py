@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import socket
 import subprocess
@@ -44,6 +45,8 @@ class NamespaceSandbox:
         self._living: dict[str, NamespaceEnvironment] = {}
         self._creating: dict[str, tuple[Spec, asyncio.Future[NamespaceEnvironment]]] = {}
         self._asked: dict[tuple[bytes, str], asyncio.Future[None]] = {}
+        self._requests: dict[bytes, asyncio.Future[list[int]]] = {}
+        self._count = 0
         self._outbox: deque[bytes] = deque()
         self._ready: asyncio.Future[list[bytes]] | None = None
 
@@ -175,6 +178,31 @@ class NamespaceSandbox:
         async with asyncio.timeout(_END_TIMEOUT_S):
             await future
 
+    async def request(self, kind: bytes, id: str, *fields: bytes) -> tuple[bytes, list[int]]:
+        """Ask the host about a living environment: the request's number, and the answer's descriptors."""
+        self._count += 1
+        number = b"%d" % self._count
+        future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        self._requests[number] = future
+        try:
+            self.send(kind, id, number, *fields)
+            async with asyncio.timeout(_CREATE_TIMEOUT_S):
+                return number, await future
+        except TimeoutError:
+            raise SandboxError("the sandbox host did not answer") from None
+        finally:
+            self._requests.pop(number, None)
+
+    def _answered(self, number: bytes, problem: bytes, descriptors: list[int]) -> None:
+        future = self._requests.get(number)
+        if future is None or future.done():  # whoever asked has gone
+            for descriptor in descriptors:
+                os.close(descriptor)
+        elif problem:
+            future.set_exception(SandboxError(problem.decode("utf-8", "replace")))
+        else:
+            future.set_result(descriptors)
+
     def _receive(self) -> None:
         assert self._channel is not None
         for _ in range(64):
@@ -197,6 +225,8 @@ class NamespaceSandbox:
             self._ready.set_result(fields[1:])
         elif kind == wire.CREATED:
             self._created(id, fields[2:], descriptors)
+        elif kind == wire.ANSWER:
+            self._answered(fields[2], fields[3], descriptors)
         elif kind == wire.FAILED:
             error = SandboxError(fields[2].decode("utf-8", "replace"))
             if id in self._creating:
@@ -228,6 +258,9 @@ class NamespaceSandbox:
             if not future.done():
                 future.set_exception(error)
         self._creating.clear()
+        for request in self._requests.values():
+            if not request.done():
+                request.set_exception(error)
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_result(None)
@@ -246,6 +279,8 @@ class NamespaceSandbox:
         if spec.id in self._living or spec.id in self._creating:
             raise SandboxError(f"an environment {spec.id!r} is alive already: choose another id")
         environment = await self._request(spec)
+        if spec.gated:
+            return environment
         try:
             async with asyncio.timeout(_CREATE_TIMEOUT_S):
                 await environment.started()
@@ -259,7 +294,7 @@ class NamespaceSandbox:
             raise SandboxError("an environment needs an id and a program")
         env = {"_LAMBDA_TELEMETRY_LOG_FD": str(_TELEMETRY_FD), **spec.env}
         mounts = [word for mount in spec.mounts for word in (str(mount.source.absolute()), mount.target)]
-        numbers = f"{spec.memory_mib} {spec.tmp_mib} {spec.pids} {spec.nofile} {int(spec.internet)}"
+        numbers = f"{spec.memory_mib} {spec.tmp_mib} {spec.pids} {spec.nofile} {int(spec.internet)} {int(spec.gated)}"
         try:
             words = [spec.argv, [f"{name}={value}" for name, value in env.items()], [spec.cwd], mounts]
             fields = [wire.join(tuple(each)) for each in words]

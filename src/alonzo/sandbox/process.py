@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from alonzo.sandbox.base import (
@@ -61,6 +61,61 @@ def _address(listener: socket.socket) -> str:
     return f"{host}:{port}"
 
 
+class ProcessCompanion:
+    """See `base.Companion`."""
+
+    def __init__(self, owner: ProcessEnvironment, argv: tuple[str, ...], env: Mapping[str, str], cwd: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._exit: asyncio.Future[Exit] = self._loop.create_future()
+        self.output, end = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [owner.outside(word) for word in argv],
+                env={"TMPDIR": str(owner.tmp)} | {name: owner.outside(value) for name, value in env.items()},
+                cwd=owner.outside(cwd),
+                stdin=subprocess.DEVNULL,
+                stdout=end,
+                stderr=end,
+                start_new_session=True,
+            )
+        except OSError as error:
+            os.close(self.output)
+            raise ExecError(argv[0], error.errno or 0) from error
+        finally:
+            os.close(end)
+        threading.Thread(target=self._reap, name=f"wait-{owner.id}-companion", daemon=True).start()
+
+    def _reap(self) -> None:
+        code = self._process.wait()
+        ended = Exit(code, None) if code >= 0 else Exit(None, -code)
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+            self._loop.call_soon_threadsafe(self._ended, ended)
+
+    def _ended(self, ended: Exit) -> None:
+        if not self._exit.done():
+            self._exit.set_result(ended)
+
+    async def wait(self) -> Exit:
+        """See `base.Companion.wait`."""
+        return await asyncio.shield(self._exit)
+
+    async def signal(self, number: int) -> None:
+        """See `base.Companion.signal`."""
+        if not self._exit.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+
+    def signal_group(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def close(self) -> None:
+        """The environment is given back."""
+        if self.output >= 0:
+            os.close(self.output)
+            self.output = -1
+
+
 class ProcessEnvironment:
     """A process group of its own; see `base.Environment`."""
 
@@ -76,29 +131,63 @@ class ProcessEnvironment:
         self.aws = _listen()
         self.runtime_api_address = _address(self.runtime_api)
         self.aws_address = _address(self.aws)
+        self._spec = spec
+        self._process: subprocess.Popen[bytes] | None = None
+        self._companions: list[ProcessCompanion] = []
         self.output, output_end = os.pipe()
         self.telemetry, telemetry_end = os.pipe()
+        self._ends = (output_end, telemetry_end)
+        if not spec.gated:
+            self._begin()
+
+    def _begin(self) -> None:
+        (output_end, telemetry_end), self._ends = self._ends, (-1, -1)
         try:
-            self._process = self._spawn(spec, output_end, telemetry_end)
+            self._process = self._spawn(self._spec, output_end, telemetry_end)
         except BaseException:
             self._close()
             raise
         finally:
             os.close(output_end)
             os.close(telemetry_end)
-        threading.Thread(target=self._reap, name=f"wait-{spec.id}", daemon=True).start()
+        threading.Thread(target=self._reap, name=f"wait-{self.id}", daemon=True).start()
 
-    def _spawn(self, spec: Spec, output_end: int, telemetry_end: int) -> subprocess.Popen[bytes]:
+    async def go(self) -> None:
+        """Start the program."""
+        if self._killed:
+            raise SandboxError("the environment has ended")
+        self._begin()
+
+    async def spawn(self, argv: tuple[str, ...], env: Mapping[str, str], cwd: str) -> ProcessCompanion:
+        """Another plain process."""
+        companion = ProcessCompanion(self, argv, env, cwd)
+        self._companions.append(companion)
+        return companion
+
+    async def signal(self, number: int) -> None:
+        """Only the first process."""
+        if self._process is not None and not self._exit.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+
+    async def open_socket(self) -> socket.socket:
+        """A socket of this machine's: there is no other network."""
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        made.setblocking(False)
+        return made
+
+    def outside(self, text: str) -> str:
+        """What `text` means on this machine."""
         addresses = {
             f"{INSIDE_ADDRESS}:{RUNTIME_API_PORT}": self.runtime_api_address,
             f"{INSIDE_ADDRESS}:{AWS_PORT}": self.aws_address,
         }
+        for inside, address in addresses.items():
+            text = text.replace(inside, address)
+        return remap(text, self._spec.mounts)
 
-        def outside(text: str) -> str:
-            for inside, address in addresses.items():
-                text = text.replace(inside, address)
-            return remap(text, spec.mounts)
-
+    def _spawn(self, spec: Spec, output_end: int, telemetry_end: int) -> subprocess.Popen[bytes]:
+        outside = self.outside
         env = {name: outside(value) for name, value in spec.env.items()}
         env.setdefault("TMPDIR", str(self.tmp))
         env.setdefault("_LAMBDA_TELEMETRY_LOG_FD", str(telemetry_end))
@@ -121,6 +210,7 @@ class ProcessEnvironment:
             raise ExecError(spec.argv[0], error.errno or 0) from error
 
     def _reap(self) -> None:
+        assert self._process is not None
         _, status, usage = os.wait4(self._process.pid, 0)
         # Linux counts in KiB, macOS in bytes.
         self._peak = max(self._peak, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
@@ -135,6 +225,10 @@ class ProcessEnvironment:
             self._exit.set_result(ended)
 
     def _signal(self, number: int) -> None:
+        for companion in self._companions:
+            companion.signal_group(number)
+        if self._process is None:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
@@ -155,6 +249,8 @@ class ProcessEnvironment:
 
     def memory_peak(self) -> int:
         """The first process's peak resident memory; after its end, that of the largest process it waited for."""
+        if self._process is None:
+            return 0
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{self._process.pid}/status").read_text("ascii", "replace").splitlines():
                 if line.startswith("VmHWM:"):
@@ -163,13 +259,24 @@ class ProcessEnvironment:
 
     async def kill(self) -> None:
         """SIGKILL the process group and wait for the first process."""
+        self._killed = True
         self._signal(signal.SIGKILL)
+        if self._process is None:
+            self._ended(Exit(None, signal.SIGKILL))
+        for companion in self._companions:
+            await companion.wait()
         await self.wait()
         self._signal(signal.SIGKILL)  # what the first process left behind in its group
 
     def _close(self) -> None:
         for listener in (self.runtime_api, self.aws):
             listener.close()
+        for companion in self._companions:
+            companion.close()
+        for end in self._ends:
+            if end >= 0:
+                os.close(end)
+        self._ends = (-1, -1)
         for name in ("output", "telemetry"):
             descriptor = getattr(self, name)
             if descriptor >= 0:

@@ -26,7 +26,7 @@ Groups = cgroup1.Groups | cgroup2.Groups
 class Slot:
     """A sandbox whose init waits for its order; used once. `shared` goes to the server with the control files."""
 
-    __slots__ = ("channel", "group", "key", "linked", "netns", "pid", "pidfd", "shared", "uid")
+    __slots__ = ("channel", "doors", "group", "key", "linked", "netns", "pid", "pidfd", "shared", "uid")
 
     def __init__(self, key: int, uid: int, *, linked: bool) -> None:
         self.key = key
@@ -36,6 +36,14 @@ class Slot:
         self.group: Group | None = None
         self.channel: _socket.socket | None = None
         self.shared: list[int] = []
+        #: Its namespaces, where they cannot be opened by its pidfd.
+        self.doors: list[int] = []
+
+    def waits(self) -> bool:
+        """Take init's word that it waits for its order; waits for that."""
+        assert self.channel is not None
+        said, self.doors = wire.receive(self.channel)
+        return said == enter.WAITING
 
     def settle(self) -> None:
         """init has its order and the server its descriptors: close our copies."""
@@ -51,6 +59,9 @@ class Slot:
         if self.channel is not None:
             self.channel.close()
             self.channel = None
+        for door in self.doors:
+            os.close(door)
+        self.doors = []
 
 
 def _write(path: str, text: bytes) -> None:
@@ -143,8 +154,7 @@ class Stock:
 
     def _check_first(self) -> None:
         slot = self._make(*self._networks.make(), self._next_key(), linked=False)
-        assert slot.channel is not None
-        if slot.channel.recv(64) == enter.WAITING:
+        if slot.waits():
             self.put(slot)
             return
         said = os.read(slot.shared[4], 4096).split(b"\0", 2)

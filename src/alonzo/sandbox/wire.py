@@ -21,6 +21,10 @@ FREEZE, THAW, LIMIT_CPU = b"freeze", b"thaw", b"limit_cpu"
 # its second field is OOM if the watchdog ended the environment.
 READY, CREATED, FAILED, ENDED, RELEASED, STOPPED = b"ready", b"created", b"failed", b"ended", b"released", b"stopped"
 OOM = b"oom"
+# Requests about a living environment: their first field after its id is a number that ANSWER repeats, with the text of
+# what failed, or "", and descriptors.
+SPAWN, SIGNAL, SOCKET = b"spawn", b"signal", b"socket"
+ANSWER = b"answer"
 
 
 class WireError(Exception):
