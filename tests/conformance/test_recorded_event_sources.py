@@ -327,20 +327,30 @@ async def test_attributes(replay: Any, world: Any) -> None:
     s.check("first_attempt", await s.receive(out))
 
 
-FILTERS: dict[str, tuple[Any, Any]] = {
-    "single-filter": ({"testItem": "test24"}, {"testItem": "tesWER"}),
-    "or-filter": ({"testItem": "test24"}, {"testItem": "tesWER"}),
-    "and-filter": ({"testItem": "test24", "test2": "go"}, {"testItem": "test24"}),
-    "exists-filter": ({"test2": "7411"}, {"test5": "74545"}),
-    "numeric-bigger": ({"my-number": 101}, {"my-number": 100}),
-    "numeric-smaller": ({"my-number": 99}, {"my-number": 100}),
-    "numeric-range": ({"my-number": 100}, {"my-number": 99}),
-    "prefix": ({"my-key": "yes-value"}, {"my-key": "no-value"}),
-    "single": ({"my-key": "my-value"}, {"my-key": "other-value"}),
-    "or": ({"my-key": "my-value-two"}, {"my-key": "other-value"}),
-    "and": ({"my-key-one": "other-filter", "my-key-two": "my-value"}, {"my-key-one": "other-filter"}),
-    "exists": ({"my-key": "any-value-one"}, {"other-key": "any-value-two"}),
-    "valid-json-filter": ({"my-key": "my-value"}, "this is a test string"),
+#: What each filter leaves out; what it lets through is in the recording.
+FILTERS: dict[str, Any] = {
+    "single-filter": {"testItem": "tesWER"},
+    "or-filter": {"testItem": "tesWER"},
+    "and-filter": {"testItem": "test24"},
+    "exists-filter": {"test5": "74545"},
+    "numeric-bigger": {"my-number": 100},
+    "numeric-smaller": {"my-number": 100},
+    "numeric-range": {"my-number": 99},
+    "numeric-prefix": {"test2": "eu-1-48454"},
+    "prefix": {"my-key": "no-value"},
+    "single": {"my-key": "other-value"},
+    "or": {"my-key": "other-value"},
+    "and": {"my-key-one": "other-filter"},
+    "exists": {"other-key": "any-value-two"},
+    "valid-json-filter": "this is a test string",
+    "filter0-item_matching0-item_not_matching0": {"testItem": "tesWER"},
+    "filter1-item_matching1-item_not_matching1": {"testItem": "tesWER"},
+    "filter2-item_matching2-item_not_matching2": {"testItem": "test67", "test2": "go"},
+    "filter3-item_matching3-item_not_matching3": {"test5": "74545"},
+    "filter4-item_matching4-this is a test string": "this is a test string",
+    "filter5-item_matching5-item_not_matching5": {"test2": 102},
+    "filter6-item_matching6-item_not_matching6": {"test2": 200},
+    "filter7-item_matching7-item_not_matching7": {"test2": "eu-1-48454"},
 }
 
 
@@ -362,9 +372,8 @@ async def test_filters(replay: Any, world: Any, case: str) -> None:
         FilterCriteria={"Filters": [{"Pattern": json.dumps(pattern)} for pattern in patterns]},
     )
     [[recorded]] = [event["Records"] for event in s.s.steps["invocation_events"]]
-    matching, other = FILTERS[case]
-    await s.send(url, recorded["body"] if isinstance(recorded["body"], dict) else matching)
-    await s.send(url, other)
+    await s.send(url, recorded["body"])
+    await s.send(url, FILTERS[case])
     s.check("invocation_events", [await s.event(out)])
     counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     async with asyncio.timeout(10):  # the one that was filtered out is gone too
@@ -402,6 +411,24 @@ async def test_mapping_and_update(replay: Any, world: Any, make_zip: Any) -> Non
     s.check("updated_event_source_mapping", await s.settled(made["UUID"]))
     await s.send(url, {"foo": "bar2"})
     s.check("events_postupdate", [first, await s.event(out)])
+    assert s.s.seen == set(s.s.steps)
+
+
+@pytest.mark.slow
+async def test_mapping(replay: Any, world: Any) -> None:
+    """TestSQSEventSourceMapping::test_sqs_event_source_mapping"""
+    s = replay("TestSQSEventSourceMapping::test_sqs_event_source_mapping")
+    out, url = await s.queue("dest-queue-1"), await s.queue("q-1")
+    await s.function(ECHO, OUT=out)
+    await s(
+        "create-event-source-mapping-response",
+        "CreateEventSourceMapping",
+        FunctionName="fn-1",
+        EventSourceArn=f"{QUEUE}q-1",
+        MaximumBatchingWindowInSeconds=1,
+    )
+    await s.send(url, {"foo": "bar"})
+    s.check("events", [await s.event(out)])
     assert s.s.seen == set(s.s.steps)
 
 
@@ -465,6 +492,21 @@ async def test_reserved_concurrency(replay: Any, world: Any) -> None:
     records = [record for batch in batches for record in batch]
     s.check("Records", sorted(records, key=lambda one: _place(recorded, one["body"])))
     assert s.s.seen == set(s.s.steps)
+
+
+async def test_dead_letter_queue(replay: Any, world: Any) -> None:
+    """test_sqs_queue_as_lambda_dead_letter_queue"""
+    s = replay("test_sqs_queue_as_lambda_dead_letter_queue")
+    dlq = await s.queue("dlq-1")
+    source = "def handler(event, context): raise Exception('Test exception (this is intentional)')"
+    made = await world.create(
+        "fn-1", Code={"ZipFile": world.zipped(source)}, DeadLetterConfig={"TargetArn": f"{QUEUE}dlq-1"}
+    )
+    s.check("lambda-response-dlq-config", made["DeadLetterConfig"])
+    await world.call("PutFunctionEventInvokeConfig", FunctionName="fn-1", MaximumRetryAttempts=0)
+    invoke = {"InvocationType": "Event", "Payload": json.dumps({"raise_error": 1})}
+    await world.call("Invoke", FunctionName="fn-1", **invoke)
+    s.check("messages", await s.receive(dlq, MessageAttributeNames=["All"]))
 
 
 @pytest.mark.slow
@@ -546,6 +588,23 @@ async def test_invalid_answer(replay: Any, world: Any) -> None:
     s.check("first_invocation", await s.receive(out))
     s.check("second_invocation", await s.receive(out))
     s.check("dlq_response", await s.receive(dlq))
+
+
+@pytest.mark.slow
+async def test_failing_batch(replay: Any, world: Any) -> None:
+    """test_report_batch_item_failures_on_lambda_error"""
+    s = replay("test_report_batch_item_failures_on_lambda_error")
+    out, dlq = await s.queue("dest-queue-1"), await s.queue("dlq-1")
+    redrive = json.dumps({"deadLetterTargetArn": f"{QUEUE}dlq-1", "maxReceiveCount": 1})
+    url = await s.queue("q-1", VisibilityTimeout="2", RedrivePolicy=redrive)
+    await s.function(REPORTING, OUT=out)
+    bodies = ["{not a json body", json.dumps({"message": 2, "fail_attempts": 0})]
+    entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
+    await world.call("SendMessageBatch", service="sqs", QueueUrl=url, Entries=entries)
+    report = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
+    await world.call("CreateEventSourceMapping", FunctionName="fn-1", EventSourceArn=f"{QUEUE}q-1", **report)
+    found = [(await s.receive(dlq))["Messages"][0] for _ in bodies]
+    s.check("dlq_messages", sorted(found, key=lambda message: bodies.index(message["Body"])))
 
 
 @pytest.mark.slow
