@@ -40,7 +40,9 @@ def descendants(pid: int) -> set[int]:
 
 def cgroups_of(pid: int) -> list[Path]:
     """cgroup folders that carry this server's process id in their name."""
-    return [p for p in Path("/sys/fs/cgroup").rglob(f"alonzo*{pid}*") if p.is_dir()]
+    # os.walk passes over folders that vanish while it looks, which rglob does not.
+    found = (Path(folder) / name for folder, names, _ in os.walk("/sys/fs/cgroup") for name in names)
+    return [path for path in found if path.match(f"alonzo*{pid}*")]
 
 
 def gone(pids: set[int]) -> bool:

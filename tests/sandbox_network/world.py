@@ -253,6 +253,13 @@ def router() -> Any:
     return results
 
 
+def wait_for_links_to_go() -> None:
+    """The kernel removes the links of namespaces that ended in its own time."""
+    deadline = time.monotonic() + 5
+    while interfaces() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def leftovers() -> Any:
     """What is there before, with, and after a provider that is closed; and after one that was killed."""
     world = World()
@@ -288,9 +295,7 @@ def leftovers() -> Any:
     counts["running"] = [interfaces(), tables()]
     os.kill(child, 9)
     os.waitpid(child, 0)
-    deadline = time.monotonic() + 5
-    while interfaces() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for_links_to_go()
     counts["killed"] = [interfaces(), tables()]
     return counts
 
@@ -417,6 +422,7 @@ def sandboxed() -> Any:
     """A real sandbox on this machine, with and without internet."""
     World()
     answer = asyncio.run(_in_sandbox([SITE, METADATA, "192.0.2.1", "127.0.0.1"]))
+    wait_for_links_to_go()
     return {**answer, "left": [interfaces(), tables()]}
 
 
