@@ -56,4 +56,5 @@ async def each(entries: list[Params], run: Callable[[Params], Awaitable[Result]]
             raise outcome
         else:
             successful.append({"Id": entry["Id"], **outcome})
-    return {"Successful": successful, "Failed": failed}
+    # AWS leaves the member out where nothing failed.
+    return {"Successful": successful, **({"Failed": failed} if failed else {})}
