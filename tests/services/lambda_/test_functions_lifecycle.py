@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 from typing import Any
 
@@ -332,3 +333,16 @@ async def test_code_storage_is_limited(world: Any, make_zip: Any, monkeypatch: A
     ):
         assert (await world.fails(operation, **params)).code == "CodeStorageExceededException"
     assert world.blob_count() == 1
+
+
+async def test_what_the_system_refuses_is_a_sentence_with_the_mend(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that cannot be written names itself and what to do, not an errno."""
+
+    async def root(version: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", "/srv/runtimes")
+
+    monkeypatch.setattr(type(world.runtimes), "root", lambda self, version: root(version))
+    await world.create(wait=False)
+    shown = await world.active()
+    assert shown["State"] == "Failed" and "Errno" not in shown["StateReason"]
+    assert "'/srv/runtimes' (Permission denied): let the user who runs Alonzo" in shown["StateReason"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from dataclasses import replace
 
@@ -116,6 +117,9 @@ class Preparation:
             failure = Status("Failed", str(error), NO_RUNTIME)
         except (CodeError, ServiceError) as error:
             failure = Status("Failed", error.message, BAD_CODE)
+        except OSError as error:
+            log.exception("cannot prepare function=%s version=%s", key[2], version.version)
+            failure = Status("Failed", _what_the_system_refused(error), NO_ROOM)
         except Exception as error:
             log.exception("cannot prepare function=%s version=%s", key[2], version.version)
             failure = Status("Failed", f"Preparing the function failed: {error}", NO_ROOM)
@@ -144,3 +148,19 @@ def _settled(version: Version, failure: Status | None, revision_id: str, runtime
     if version.state.name == "Active":
         return replace(version, revision_id=revision_id, update=failure)
     return replace(version, revision_id=revision_id, state=failure, update=Status(""))
+
+
+def _what_the_system_refused(error: OSError) -> str:
+    """A sentence with the mend, for whoever runs the server."""
+    where = f" {error.filename!r}" if error.filename else ""
+    reason = error.strerror or str(error)
+    mends = {
+        errno.EACCES: "let the user who runs Alonzo read and write it",
+        errno.EPERM: "let the user who runs Alonzo read and write it",
+        errno.ENOSPC: "free space on the disk of the data folder",
+        errno.EDQUOT: "free space in that user's quota",
+        errno.EROFS: "put the data folder on a file system that can be written",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    }
+    mend = mends.get(error.errno or 0, "see the server's log")
+    return f"The system refused what preparing the function needs{where} ({reason}): {mend}, then update the function."
