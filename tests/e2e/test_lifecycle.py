@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
+import json
 import os
 import time
+import uuid
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -145,3 +149,120 @@ def test_a_provisioned_first_call_is_as_fast_as_a_warm_one(make):
     if os.environ.get("ALONZO_SHOW_FIGURES"):
         print(f"first {first * 1000:.2f} ms, warm p50 {warm[10] * 1000:.2f} ms, worst {warm[-1] * 1000:.2f} ms")
     assert first < 3 * warm[-1] + 0.01
+
+
+EXTENSION = """#!/var/lang/bin/python3
+import http.client, http.server, json, os, signal, sys, threading, time
+API = os.environ["AWS_LAMBDA_RUNTIME_API"]
+def call(method, path, body=None, **headers):
+    c = http.client.HTTPConnection(API)
+    c.request(method, path, None if body is None else json.dumps(body), headers)
+    r = c.getresponse()
+    return r.status, dict(r.getheaders()), r.read()
+status, headers, body = call("POST", "/2020-01-01/extension/register", {"events": ["INVOKE", "SHUTDOWN"]},
+                             **{"Lambda-Extension-Name": os.path.basename(__file__)})
+ME = {"Lambda-Extension-Identifier": headers["Lambda-Extension-Identifier"]}
+print("registered", status, json.loads(body)["functionName"], "_HANDLER" in os.environ, flush=True)
+class Take(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        events = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with open("/tmp/telemetry", "a") as f:
+            for e in events:
+                f.write(json.dumps(e) + "\\n")
+        self.send_response(200); self.end_headers()
+    def log_message(self, *a): pass
+server = http.server.HTTPServer(("sandbox.localdomain", 8099), Take)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print("subscribed", call("PUT", "/2022-07-01/telemetry", {"schemaVersion": "2022-07-01",
+    "types": ["platform", "function"],
+    "destination": {"protocol": "HTTP", "URI": "http://sandbox.localdomain:8099/x"},
+    "buffering": {"timeoutMs": 25}}, **ME)[0], flush=True)
+while True:
+    event = json.loads(call("GET", "/2020-01-01/extension/event/next", **ME)[2])
+    print("event", event["eventType"], event.get("requestId", event.get("shutdownReason")), flush=True)
+    if event["eventType"] == "SHUTDOWN":
+        sys.exit(0)
+"""
+OBSERVED = """
+import os, time
+def handler(event, context):
+    print("in the handler")
+    if event.get("sleep"):
+        time.sleep(event["sleep"])
+    try:
+        return open("/tmp/telemetry").read().splitlines()
+    except FileNotFoundError:
+        return []
+"""
+
+
+def executable(name: str, text: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        entry = zipfile.ZipInfo(f"extensions/{name}")
+        entry.external_attr = 0o100755 << 16
+        archive.writestr(entry, text)
+    return buffer.getvalue()
+
+
+def extended(make, extension, source=OBSERVED, **more):
+    layer = make.functions.publish_layer_version(
+        LayerName=f"l-{uuid.uuid4().hex[:8]}", Content={"ZipFile": executable("watcher.py", extension)}
+    )
+    return make.function(source, Layers=[layer["LayerVersionArn"]], **more)
+
+
+def log_has(make, name, *texts, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while True:
+        lines = make.log(name)
+        missing = [text for text in texts if not any(text in line for line in lines)]
+        if not missing:
+            return lines
+        assert time.monotonic() < deadline, (missing, lines)
+        time.sleep(0.05)
+
+
+def test_an_external_extension_gets_events_and_telemetry(make):
+    """It registers before the runtime starts, sees INVOKE, its subscription is replayed from the beginning, and at the
+    function's end it gets SHUTDOWN."""
+    name = extended(make, EXTENSION)
+    assert make.invoke(name)[0] == []
+    time.sleep(0.2)
+    events = [json.loads(line) for line in make.invoke(name)[0]]
+    kinds = [event["type"] for event in events]
+    assert kinds[0] == "platform.initStart"
+    for wanted in ("platform.initRuntimeDone", "platform.initReport", "platform.extension", "platform.start"):
+        assert wanted in kinds
+    assert "platform.runtimeDone" in kinds
+    assert "platform.report" in kinds
+    assert any(event["type"] == "function" and event["record"].startswith("in the handler") for event in events)
+    log_has(
+        make,
+        name,
+        f"registered 200 {name} False",
+        "subscribed 200",
+        "EXTENSION\tName: watcher.py\tState: Ready\tEvents: [INVOKE,SHUTDOWN]",
+        "TELEMETRY\tName: watcher.py\tState: Subscribed\tTypes: [Platform, Function]",
+        "event INVOKE",
+    )
+    make.functions.update_function_configuration(FunctionName=name, Description="other")
+    log_has(make, name, "event SHUTDOWN spindown")
+
+
+def test_an_extension_is_told_of_a_time_out(make):
+    """After a time-out SHUTDOWN says timeout, and the next call finds a new environment."""
+    name = extended(make, EXTENSION, Timeout=1)
+    body, _ = make.invoke(name, {"sleep": 5})
+    assert body["errorType"] == "Sandbox.Timedout"
+    log_has(make, name, "event SHUTDOWN timeout")
+    assert isinstance(make.invoke(name)[0], list)
+
+
+def test_an_extension_that_ends_fails_the_initialisation(make):
+    """The answer names Extension.Crash and its exit code."""
+    name = extended(make, "#!/bin/sh\nexit 3\n")
+    body, response = make.invoke(name)
+    assert response["FunctionError"] == "Unhandled"
+    assert body["errorType"] == "Extension.Crash"
+    assert body["errorMessage"].endswith("Error: exit code 3")

@@ -62,7 +62,7 @@ class Engine:
             idle_timeout_s=settings.idle_timeout_s,
             freeze_after_ms=settings.freeze_after_ms,
         )
-        shared = Surroundings(parts.clock, self._tasks, self.logs, self.meter)
+        shared = Surroundings(parts.clock, parts.ids, self._tasks, self.logs, self.meter)
         self._host = LocalHost(
             parts, shared, sandbox=sandbox, runtimes=runtimes, serve_aws=serve_aws, credentials=self.credentials
         )

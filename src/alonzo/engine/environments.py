@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from alonzo.core.clock import Clock
+from alonzo.core.ids import Ids
+from alonzo.engine.company import Company
 from alonzo.engine.credentials import RoleCredentials
 from alonzo.engine.function import FunctionVersion, InvokeResult
 from alonzo.engine.log_lines import Lines, Report
@@ -32,7 +34,7 @@ from alonzo.engine.outcome import (
 )
 from alonzo.engine.runs import Run
 from alonzo.engine.runtime_api import RuntimeApi, event_message
-from alonzo.engine.runtime_state import RuntimeState
+from alonzo.engine.runtime_state import RuntimeState, State
 from alonzo.engine.streaming import Flow, ResponseStream
 from alonzo.engine.tasks import Tasks
 from alonzo.sandbox.base import Environment as SandboxEnvironment
@@ -75,6 +77,7 @@ class Surroundings:
     """What every environment of an engine shares."""
 
     clock: Clock
+    ids: Ids
     tasks: Tasks
     logs: LogShipper
     meter: Meter
@@ -115,6 +118,11 @@ class ExecutionEnvironment:
         self._loop = asyncio.get_running_loop()
         self._state = RuntimeState(self)
         self._api = RuntimeApi(self._state)
+        #: None once it is sure that there is nobody.
+        self._company: Company | None = Company(self, shared.clock, shared.tasks, shared.ids)
+        self._api.beside = self._company.serve
+        self._api.forget = self._company.extensions.forget
+        self._reason = "spindown"
         self._sandbox: SandboxEnvironment | None = None
         self._stop_aws: Callable[[], Awaitable[None]] | None = None
         self._output: Output | None = None
@@ -150,10 +158,17 @@ class ExecutionEnvironment:
         """The process has been started: serve its Runtime API, read its output, watch its end."""
         self._sandbox = sandbox
         self._stop_aws = stop_aws
-        self._output = Output(sandbox.output, sandbox.telemetry, self._log_output, self._log_full)
+        self._output = Output(sandbox.output, sandbox.telemetry, self._log_function, self.log_full)
         self.stream.resume = self._output.resume
+        if self._company is not None:
+            self._company.attach(sandbox)
         await self._api.serve(sandbox.runtime_api)
         self._shared.tasks.start(self._watch(sandbox))
+
+    async def bring_up(self, extensions: tuple[str, ...], env: Mapping[str, str]) -> None:
+        """Start external extensions and then the gated runtime."""
+        assert self._company is not None
+        await self._company.bring_up(extensions, env)
 
     # -- invoking -----------------------------------------------------------------------------------------------------
 
@@ -166,11 +181,15 @@ class ExecutionEnvironment:
         run.started = time.perf_counter()
         self._log(self.lines.start(invocation.request_id, self.fv.version))
         self._timer = self._loop.call_later(timeout_s, self._timed_out)
+        deadline_ms = int((self._shared.clock.now() + timeout_s) * 1000)
+        if self._company is not None:
+            trace, arn = invocation.trace_header, invocation.invoked_arn
+            self._company.invoked(invocation.request_id, deadline_ms, arn, trace)
         self._state.dispatch(
             invocation.request_id,
             event_message(
                 request_id=invocation.request_id,
-                deadline_ms=int((self._shared.clock.now() + timeout_s) * 1000),
+                deadline_ms=deadline_ms,
                 invoked_arn=invocation.invoked_arn,
                 trace_header=invocation.trace_header,
                 client_context=invocation.client_context,
@@ -190,18 +209,62 @@ class ExecutionEnvironment:
 
     def runtime_ready(self) -> None:
         if self.phase is Phase.INIT:
-            if not self.initialised.done():
-                self.initialised.set_result(None)
+            self._check_initialised()
             return
         if self.phase is not Phase.BUSY or self._run is None:
             return
         if self._run.failure is TRUNCATED:
             request_id = self._run.invocation.request_id
             self._answer(InvokeResult(TRUNCATED.answer(request_id), self.fv.version, UNHANDLED), TRUNCATED)
+        if self._company is not None:
+            run = self._run
+            produced = len(run.answered.payload) if run.answered is not None else 0
+            spent_ms = (time.perf_counter() - run.started) * 1000
+            self._company.runtime_done(run.invocation.request_id, spent_ms, run.failure, produced)
+            if self._company.busy:
+                return
+        self._complete()
+
+    def _complete(self) -> None:
         self._finish()
         self.phase = Phase.IDLE
         if self.keeper is not None:
             self.keeper.environment_idle(self)
+
+    # -- what extensions did (company.Owner) --------------------------------------------------------------------------
+
+    def _check_initialised(self) -> None:
+        company = self._company
+        if self.initialised.done() or self._state.state is not State.READY:
+            return
+        if company is not None:
+            if company.busy:
+                return
+            company.initialised(self.age_ms)
+            if company.alone:
+                self._company = None
+        self.initialised.set_result(None)
+
+    def company_waits(self) -> None:
+        if self.phase is Phase.INIT:
+            self._check_initialised()
+        elif self.phase is Phase.BUSY and self._run is not None and self._state.state is State.READY:
+            self._complete_unless_busy()
+
+    def _complete_unless_busy(self) -> None:
+        if self._company is None or not self._company.busy:
+            self._complete()
+
+    def company_failed(self, failure: Failure) -> None:
+        if self.phase is Phase.DEAD:
+            return
+        self._reason = "failure"
+        self.death = failure
+        if not self.initialised.done():
+            self.initialised.set_result(failure)
+            return  # whoever waits for the initialisation discards the environment
+        self._fail(failure)
+        self.discard()
 
     def runtime_response(self, body: bytes) -> None:
         self._answer(InvokeResult(body, self.fv.version))
@@ -244,7 +307,8 @@ class ExecutionEnvironment:
         run.answered = result
         run.failure = failure
         if run.tail is None:
-            run.release()
+            if self._company is None:  # else it is free only when the extensions are through
+                run.release()
             run.settle(result)
         if self.keeper is not None:
             self.keeper.environment_answered(self)
@@ -273,6 +337,8 @@ class ExecutionEnvironment:
             run.failure,
         )
         self._log(self.lines.end(report, self.fv.version), run)
+        if self._company is not None:
+            self._company.reported(report)
         self._shared.meter.record(self.fv, report)
         run.release()
         if run.answered is not None:
@@ -300,6 +366,7 @@ class ExecutionEnvironment:
         self._timer = None
         if self._run is None:
             return
+        self._reason = "timeout"
         self._fail(timeout_failure(self.fv.timeout_s))
         self.discard()
 
@@ -309,6 +376,7 @@ class ExecutionEnvironment:
         if self.phase is Phase.DEAD:
             return
         failure = self.death = exit_failure(ended)
+        self._reason = "failure"
         if self._output is not None:
             self._output.drain()
         if not self.initialised.done():
@@ -330,6 +398,8 @@ class ExecutionEnvironment:
         """Stop the processes while nothing is asked of them."""
         if self.phase is Phase.IDLE and not self.frozen and self._sandbox is not None:
             self.frozen = True
+            if self._company is not None:
+                self._company.telemetry.paused = True
             self._moving = self._shared.tasks.start(self._stop_still(self._sandbox))
 
     async def _stop_still(self, sandbox: SandboxEnvironment) -> None:
@@ -379,8 +449,11 @@ class ExecutionEnvironment:
     async def _end(self) -> None:
         try:
             if self._sandbox is not None:
+                await self._shut_down(self._sandbox)
                 await self._sandbox.kill()
         finally:
+            if self._company is not None:
+                self._company.close()
             if self._output is not None:
                 self._output.drain()
                 self._output.close()
@@ -390,6 +463,18 @@ class ExecutionEnvironment:
                 await self._stop_aws()
             if not self.ended.done():
                 self.ended.set_result(None)
+
+    async def _shut_down(self, sandbox: SandboxEnvironment) -> None:
+        if self._company is None or self._company.alone:
+            return
+        try:
+            if self._moving is not None and not self._moving.done():
+                await asyncio.wait((self._moving,))
+            if self.frozen:
+                await sandbox.thaw()
+            await self._company.shut_down(self._reason)
+        except SandboxError as error:
+            log.info("environment %s could not be shut down in order: %s", sandbox.id, error)
 
     async def release(self) -> None:
         """Give everything back, /tmp included. Call it after `discard`, once no successor will take the /tmp."""
@@ -401,6 +486,8 @@ class ExecutionEnvironment:
     # -- the log ------------------------------------------------------------------------------------------------------
 
     def log_init_start(self, runtime_version: str, runtime_version_arn: str) -> None:
+        if self._company is not None:
+            self._company.began(runtime_version, runtime_version_arn)
         self._log(
             self.lines.init_start(runtime_version, runtime_version_arn, function=self.fv.name, version=self.fv.version)
         )
@@ -415,7 +502,15 @@ class ExecutionEnvironment:
             if run is not None and run.tail is not None:
                 run.tail.append(message)
 
-    def _log_output(self, at_ms: int | None, message: str) -> None:
+    def log_lines(self, messages: list[str]) -> None:
+        self._log(messages)
+
+    def _log_function(self, at_ms: int | None, message: str) -> None:
+        self.log_output(at_ms, message)
+        if self._company is not None:
+            self._company.telemetry.emit("function", "function", message)
+
+    def log_output(self, at_ms: int | None, message: str) -> None:
         if at_ms is not None and abs(at_ms - self._shared.clock.now() * 1000) > _BELIEVED_MS:
             at_ms = None  # the function wrote it, so it may say anything; the log would refuse the whole batch
         self._shared.logs.append(self.stream, at_ms, message)
@@ -427,7 +522,7 @@ class ExecutionEnvironment:
                 # Every message has at least one byte: older ones can no longer be in the tail.
                 del tail[: -_TAIL_BYTES // 2]
 
-    def _log_full(self) -> bool:
+    def log_full(self) -> bool:
         return self._shared.logs.full(self.stream)
 
     def _peak(self, now: float, duration_ms: float) -> int:

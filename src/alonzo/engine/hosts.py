@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 from alonzo.core.errors import ServiceError
@@ -67,6 +68,7 @@ class LocalHost:
         self._runtimes = runtimes
         self._serve_aws = serve_aws
         self._credentials = credentials
+        self._found: dict[Path, tuple[str, ...]] = {}
         self._internet = parts.settings.internet != "off"
         self._starting = asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1)))
 
@@ -110,6 +112,7 @@ class LocalHost:
         if root.broken:
             environment.initialised.set_result(entrypoint_failure(root.broken))
             return environment
+        extensions = self._extensions(root)
         spec = Spec(
             id=self._ids.hex(32),
             argv=root.argv,
@@ -120,9 +123,26 @@ class LocalHost:
             tmp_mib=fv.tmp_mib,
             internet=fv.internet and self._internet,
             tmp_of=heir_of.id if heir_of is not None else "",
+            gated=bool(extensions),
         )
         await self._spawn(environment, spec)
+        if extensions:
+            self._shared.tasks.start(environment.bring_up(extensions, spec.env))
         return environment
+
+    def _extensions(self, root: Root) -> tuple[str, ...]:
+        """The external extensions in the layers: what lies in /opt/extensions itself."""
+        layers = next((source for source, target in root.mounts if target == "/opt"), None)
+        if layers is None:
+            return ()
+        found = self._found.get(layers)
+        if found is None:
+            folder = layers / "extensions"
+            names = sorted(each.name for each in folder.iterdir() if each.is_file()) if folder.is_dir() else []
+            if len(self._found) >= _KEPT:
+                self._found.clear()
+            found = self._found[layers] = tuple(names)
+        return found
 
     def _release_later(self, environment: ExecutionEnvironment) -> None:
         """The environment counts as starting until it is initialised, or for a moment where that takes long."""
@@ -165,6 +185,8 @@ class LocalHost:
 
 #: How long a starting environment counts as starting: a slow initialisation mostly waits and must not hold up others.
 _START_SHARE_S = 0.5
+#: Layers whose extensions are remembered: unpacked layers never change.
+_KEPT = 4096
 
 
 def _entrypoint(error: ExecError) -> Failure:

@@ -53,6 +53,14 @@ class TextLines:
         line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: {phase}\tStatus: {failure.status}"
         return [line + (f"\tError Type: {failure.error_type}\n" if failure.status == "error" else "\n")]
 
+    def extension(self, record: dict[str, Any]) -> list[str]:
+        line = f"EXTENSION\tName: {record['name']}\tState: {record['state']}\tEvents: [{','.join(record['events'])}]"
+        return [line + (f"\tError Type: {record['errorType']}\n" if "errorType" in record else "\n")]
+
+    def subscription(self, api: str, record: dict[str, Any]) -> list[str]:
+        kinds = ", ".join(kind.capitalize() for kind in record["types"])
+        return [f"{api.upper()}\tName: {record['name']}\tState: {record['state']}\tTypes: [{kinds}]\n"]
+
     def start(self, request_id: str, version: str) -> list[str]:
         return [f"START RequestId: {request_id} Version: {version}\n"]
 
@@ -118,6 +126,12 @@ class JsonLines:
         if failure.status == "error":
             record["errorType"] = failure.error_type
         return self._event("WARN", "initReport", record)
+
+    def extension(self, record: dict[str, Any]) -> list[str]:
+        return self._event("INFO", "extension", record)
+
+    def subscription(self, api: str, record: dict[str, Any]) -> list[str]:
+        return self._event("INFO", f"{api}Subscription", record)
 
     def start(self, request_id: str, version: str) -> list[str]:
         return self._event("INFO", "start", {"requestId": request_id, "version": version})

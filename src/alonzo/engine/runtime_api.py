@@ -62,12 +62,7 @@ _TOO_LARGE = _too_large(MAX_RESPONSE)
 _STREAM_TOO_LARGE = _too_large(MAX_STREAMED)
 
 
-def _not_supported(kind: str) -> bytes:
-    return _error("202 Accepted", f"{kind}.NotSupported", f"{kind} API is not supported")
-
-
-_TELEMETRY = _not_supported("Telemetry")
-_LOGS = _not_supported("Logs")
+Beside = Callable[[bytes, bytes, Callable[[bytes], bytes], bytes, Callable[[bytes], None]], bool]
 
 
 def event_message(
@@ -153,6 +148,7 @@ class _Connection(asyncio.Protocol):
         self._let_go()
         if self._waiting:
             self._state.forget(self.deliver)
+            self._server.forget(self.deliver)
         if self._stream is not None:
             self._stream = None
             self._state.stream_broken()
@@ -273,7 +269,20 @@ class _Connection(asyncio.Protocol):
                 else:
                     self._answer(_WRONG_METHOD)
                 return
+        if self._beside(method, url):
+            return
         self._answer(_NOT_FOUND)
+
+    def _beside(self, method: bytes, url: bytes) -> bool:
+        """What extensions ask; the answer may come later."""
+        serve = self._server.beside
+        if serve is None:
+            return False
+        self._waiting = True
+        if not serve(method, url, self._header, self._take_body(), self.deliver):
+            self._waiting = False
+            return False
+        return True
 
     def _hold(self, size: int) -> None:
         """Count what is kept of an unfinished request; too much on all connections together ends this one."""
@@ -318,12 +327,6 @@ class _Connection(asyncio.Protocol):
 
     def ping(self) -> None:
         self._answer(_PONG)
-
-    def telemetry(self) -> None:
-        self._answer(_TELEMETRY)
-
-    def logs(self) -> None:
-        self._answer(_LOGS)
 
     def next(self) -> None:
         self._waiting = True
@@ -420,13 +423,11 @@ class _Connection(asyncio.Protocol):
         return self._header(b"lambda-runtime-function-error-type").decode("latin-1")
 
 
-#: The whole API. Extensions, telemetry subscriptions and restore go here when they come.
+#: The runtime's part of the API; extensions and telemetry are `RuntimeApi.beside`.
 _ROUTES: dict[bytes, tuple[bytes, Callable[[_Connection], None]]] = {
     b"/2018-06-01/ping": (b"GET", _Connection.ping),
     _INVOCATION + b"next": (b"GET", _Connection.next),
     _PREFIX + b"init/error": (b"POST", _Connection.init_error),
-    b"/2022-07-01/telemetry": (b"PUT", _Connection.telemetry),
-    b"/2020-08-15/logs": (b"PUT", _Connection.logs),
 }
 _INVOCATION_ROUTES: dict[bytes, Callable[[_Connection, str], None]] = {
     b"response": _Connection.response,
@@ -442,6 +443,9 @@ class RuntimeApi:
         self.connections: set[_Connection] = set()
         #: Bytes of unfinished requests.
         self.held = 0
+        #: Answers requests beside the runtime's own (company.Company.serve), and forgets who waits for one.
+        self.beside: Beside | None = None
+        self.forget: Callable[[Callable[[bytes], None]], None] = lambda waiter: None
         self._server: asyncio.AbstractServer | None = None
 
     async def serve(self, listener: socket.socket) -> None:
