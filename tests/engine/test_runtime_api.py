@@ -258,7 +258,7 @@ async def test_chunked_and_expectant_clients(served: Served) -> None:
     ],
 )
 async def test_other_routes(served: Served, method: str, path: str, status: int) -> None:
-    """Unknown paths are 404, known ones with a wrong method 405; what is beside the runtime's part is not served alone."""
+    """Unknown paths are 404, known ones with a wrong method 405; extensions' part is not served alone."""
     assert (await (await served.client()).ask(method, path, b""))[0] == status
 
 
