@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 from typing import Any
 
@@ -171,7 +172,12 @@ async def test_freeze_and_thaw(backend: Any) -> None:
 async def test_memory_peak(backend: Any) -> None:
     """The peak is what the process used at most, not the file cache it filled."""
     result = await backend.run("a = bytearray(60 << 20); del a", memory_mib=256)
-    assert 60 << 20 <= result.peak <= 110 << 20
+    most = 110 << 20
+    if (
+        backend.name == "process"
+    ):  # the kernel counts what the spawning process had used, until the program was executed
+        most = max(most, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    assert 60 << 20 <= result.peak <= most
 
 
 async def test_missing_program(backend: Any) -> None:

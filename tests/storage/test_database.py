@@ -73,6 +73,20 @@ async def test_newer_folder_is_refused(tmp_path):
         again.open()
 
 
+async def test_nobody_else_can_read_it(tmp_path):
+    """The database and its journal, which hold secrets, are readable by their owner only."""
+    (tmp_path / "alonzo.db").touch(0o644)
+    database = Database(tmp_path / "alonzo.db")
+    database.open()
+    await database.write(lambda c: c.execute(text("CREATE TABLE t (k INTEGER)")))
+    assert {p.name: p.stat().st_mode & 0o777 for p in tmp_path.iterdir()} == {
+        "alonzo.db": 0o600,
+        "alonzo.db-wal": 0o600,
+        "alonzo.db-shm": 0o600,
+    }
+    await database.close()
+
+
 async def test_not_a_database(tmp_path):
     """A file that is no database gives a sentence, not a traceback."""
     (tmp_path / "alonzo.db").write_bytes(b"x" * 5000)

@@ -248,7 +248,11 @@ class ProcessEnvironment:
         self._signal(signal.SIGCONT)
 
     def memory_peak(self) -> int:
-        """The first process's peak resident memory; after its end, that of the largest process it waited for."""
+        """The first process's peak resident memory.
+
+        After its end also that of the largest process it waited for, and at least this server's own peak at the time:
+        the kernel counts what a process shared before it executed its program.
+        """
         if self._process is None:
             return 0
         with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,7 @@ class Database:
     def open(self) -> None:
         """Open, create missing tables and start the writer. Raises StorageError with a plain sentence and the mend."""
         self._loop = asyncio.get_running_loop()
+        _close_to_others(self._path)
         self._engine = self._make_engine(NullPool)
         self._reader_engine = self._make_engine(StaticPool)
         try:
@@ -201,6 +203,15 @@ class Database:
 
     def _explain(self, error: BaseException) -> BaseException:
         return _plain(error, self._path) if isinstance(error, OperationalError) else error
+
+
+def _close_to_others(path: Path) -> None:
+    """Make the file if it is missing, readable by its owner only; SQLite gives its journals the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        path.chmod(0o600)
+    except OSError as error:
+        raise StorageError(f"The database {path} cannot be used: {error.strerror}.") from error
 
 
 def _fingerprint(tables: MetaData) -> str:
