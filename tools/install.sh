@@ -14,7 +14,7 @@ python=$(find_python)
 if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
   rm -rf .venv
   if command -v uv >/dev/null 2>&1; then
-    uv venv --quiet --python "$python" .venv
+    uv venv --quiet --seed --python "$python" .venv
   elif ! "$python" -m venv .venv; then
     echo "Python's venv module is missing: install it (Debian and Ubuntu: apt install python3-venv), or install uv." >&2
     exit 1

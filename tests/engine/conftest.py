@@ -33,22 +33,17 @@ REGION = "us-east-1"
 def awslambdaric(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """AWS's own runtime client, installed into a folder of its own."""
     target = tmp_path_factory.mktemp("awslambdaric")
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "uv",
-            "pip",
-            "install",
-            "-q",
-            "--python",
-            sys.executable,
-            "--target",
-            target,
-            "awslambdaric",
-        ],
-        check=True,
-    )
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--target",
+        str(target),
+    ]
+    subprocess.run([*command, "awslambdaric"], check=True, timeout=180)
     return target
 
 

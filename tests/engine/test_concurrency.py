@@ -76,3 +76,15 @@ def test_a_thousand_environments_in_ten_seconds() -> None:
 def test_no_reservation_left_means_no_invocation() -> None:
     """Zero is zero."""
     assert reason(Concurrency(10), replace(F, reserved_concurrency=0)).startswith("ReservedFunctionConcurrent")
+
+
+def test_what_comes_from_a_queue_is_not_rated() -> None:
+    """The rate of requests bounds those that wait for an answer; queued work is bounded by executions alone."""
+    limits = Concurrency(1000, lambda: 0.0)
+    one = replace(F, reserved_concurrency=1)
+    for _ in range(50):
+        limits.acquire(one, rated=False)()
+    for _ in range(10):
+        limits.acquire(one)()
+    assert reason(limits, one) == "ReservedFunctionInvocationRateLimitExceeded"
+    limits.acquire(one, rated=False)()

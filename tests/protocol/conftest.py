@@ -20,7 +20,7 @@ def botocore_cases():
     if not archive.is_file():
         CACHE.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--no-build-isolation", "--no-binary", "botocore", f"botocore=={version}", "--dest", str(CACHE)]
+        command += ["--no-binary", "botocore", f"botocore=={version}", "--dest", str(CACHE)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
         if not archive.is_file():
             pytest.fail(

@@ -95,8 +95,11 @@ class Concurrency:
 
     # -- running ------------------------------------------------------------------------------------------------------
 
-    def acquire(self, fv: FunctionVersion) -> Callable[[], None]:
+    def acquire(self, fv: FunctionVersion, *, rated: bool = True) -> Callable[[], None]:
         """Take one execution. Raises ServiceError TooManyRequestsException.
+
+        The rate of requests bounds those that wait for their answer (`rated`): what comes from a queue waits there.
+        Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html (invocation requests per second)
 
         What the version has provisioned is used first; more runs come out of the function's reservation or of what the
         account has unreserved, each less what is provisioned of it.
@@ -109,7 +112,8 @@ class Concurrency:
         covered = function.provisioned_running.get(fv.version, 0) < function.provisioned.get(fv.version, 0)
         if not covered:
             self._check_room(account, function, reserved)
-        self._check_rate(account, function, reserved)
+        if rated:
+            self._check_rate(account, function, reserved)
         return self._lease(account, function, fv.version, covered=covered, pooled=reserved is None)
 
     def _check_room(self, account: _Account, function: _Function, reserved: int | None) -> None:

@@ -206,7 +206,12 @@ class Deliverer:
             result = await self._invoker.invoke(
                 fv,
                 Invocation(
-                    event.request_id, event.payload, event.invoked_arn, event.client_context, event.trace_header
+                    event.request_id,
+                    event.payload,
+                    event.invoked_arn,
+                    event.client_context,
+                    event.trace_header,
+                    queued=True,
                 ),
             )
         except ServiceError as error:

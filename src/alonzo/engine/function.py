@@ -68,6 +68,8 @@ class Invocation:
     client_context: str = ""
     trace_header: str = ""
     log_tail: bool = False
+    #: It comes from a queue (an accepted event, a mapping): the rate of requests does not count it.
+    queued: bool = False
 
 
 @dataclass(frozen=True, slots=True)

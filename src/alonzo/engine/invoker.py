@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
 
 from alonzo.core.errors import ServiceError
@@ -49,7 +50,7 @@ class Invoker:
         be made. What the function itself did wrong is in the result (`function_error`).
         """
         self._check(fv)
-        run = Run(invocation, asyncio.get_running_loop().create_future(), self._concurrency.acquire(fv))
+        run = Run(invocation, asyncio.get_running_loop().create_future(), self._lease(fv, invocation))
         self._launch(fv, run)
         return await run.future
 
@@ -58,13 +59,16 @@ class Invoker:
         self._check(fv)
         stream = ResponseStream(self._stream_rate)
         future = asyncio.get_running_loop().create_future()
-        self._launch(fv, Run(invocation, future, self._concurrency.acquire(fv), stream))
+        self._launch(fv, Run(invocation, future, self._lease(fv, invocation), stream))
         try:
             await stream.began
         except BaseException:
             stream.abandon()
             raise
         return stream
+
+    def _lease(self, fv: FunctionVersion, invocation: Invocation) -> Callable[[], None]:
+        return self._concurrency.acquire(fv, rated=not invocation.queued)
 
     def _check(self, fv: FunctionVersion) -> None:
         if self.closing:

@@ -83,7 +83,10 @@ def test_errors(client: Any, bucket: str) -> None:
     assert _code(error) == ("InvalidRange", 416)
     with pytest.raises(ClientError) as error:
         client.get_bucket_lifecycle_configuration(Bucket=bucket)
-    assert _code(error)[1] == 501
+    assert _code(error) == ("NoSuchLifecycleConfiguration", 404)
+    with pytest.raises(ClientError) as error:
+        client.list_bucket_inventory_configurations(Bucket=bucket)
+    assert _code(error) == ("NotImplemented", 501)
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ class Tools:
         if before >= tracing.MAX_LOOPS and not fv.loops_allowed:
             raise ServiceError("RecursiveInvocationException", tracing.STOPPED, fields={"Type": "User"})
         return await self.invoker.invoke(
-            fv, Invocation(self.ids.uuid(), payload, mapping.function_arn, trace_header=header)
+            fv, Invocation(self.ids.uuid(), payload, mapping.function_arn, trace_header=header, queued=True)
         )
 
 
