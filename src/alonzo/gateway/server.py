@@ -12,7 +12,7 @@ import orjson
 from alonzo import __version__
 from alonzo.core.context import ANONYMOUS, Context, Principal
 from alonzo.core.dataplane import DataPlane, Visit
-from alonzo.core.errors import InternalFailure, NotImplementedOperation, ServiceError
+from alonzo.core.errors import InternalFailure, ServiceError
 from alonzo.core.http import Headers, Request, Response
 from alonzo.core.identity import Credential, Credentials
 from alonzo.core.streams import BodyTooLarge, BytesStream, ByteStream, FileBody
@@ -208,11 +208,6 @@ class Gateway:
             if certificate is not None:
                 return Response(200, [("content-type", "application/x-pem-file")], certificate)
         return _plain(404, "Nothing is here; /_alonzo/health answers.\n")
-
-
-def not_served(service: str) -> ServiceError:
-    """The error for a data plane that is recognised by its host name but not served yet."""
-    return NotImplementedOperation(service, "Invoke")
 
 
 class _Oversized:
