@@ -64,6 +64,19 @@ def test_nobody_connects_to_a_function(reached):
     assert play("inbound") == {"inward": "timeout", "outward": MACHINE}
 
 
+@pytest.mark.parametrize("what", ["nobody's", "nobody's udp", "nobody's from the machine"])
+def test_nothing_leaves_for_an_address_that_no_function_has(reached, what):
+    """An address of the functions' block is refused, though the default route would lead to somebody who answers."""
+    assert reached["nobody's before"] == MACHINE
+    assert reached[what] in ({"ConnectionRefusedError"} if what != "nobody's udp" else DENIED)
+    assert reached["own gateway from the machine"] == MACHINE
+
+
+def test_what_comes_for_a_function_that_has_ended_is_not_sent_back():
+    """Without the filter this machine sends it back to its router, which would send it again."""
+    assert play("ended") == [1, 0]
+
+
 def test_links_have_no_ipv6(reached):
     """No end of a link has an IPv6 address, so the machine cannot be reached by one either."""
     assert reached["sixes"] == []

@@ -29,6 +29,8 @@ from alonzo.sandbox.network import FAMILY, Provider, available, resolver_configu
 PORT = 7777
 SITE = "203.0.113.7"
 METADATA = "169.254.169.254"
+#: In the functions' block; the internet would answer there, were it asked.
+NOBODYS = "198.18.63.254"
 
 
 class World:
@@ -48,10 +50,10 @@ class World:
         with self.inside(self.internet), IPRoute() as route:
             index = route.link_lookup(ifname="site0")[0]
             route.addr("add", index=index, address="192.0.2.254", prefixlen=24)
-            for address in (SITE, METADATA):
+            for address in (SITE, METADATA, NOBODYS):
                 route.addr("add", index=1, address=address, prefixlen=32)
             route.link("set", index=index, state="up")
-            serve(SITE, METADATA)
+            serve(SITE, METADATA, NOBODYS)
         with IPRoute() as route:
             route.route("add", dst="default", gateway="192.0.2.254")
         serve("0.0.0.0")
@@ -155,6 +157,7 @@ def tables() -> list[str]:
 def reaching() -> Any:
     """What one function reaches, by both transports."""
     world = World()
+    unfiltered = world.reach(world.machine, NOBODYS)
     provider = Provider()
     one, two = world.namespace(), world.namespace()
     before = world.reach(one, SITE)
@@ -177,6 +180,7 @@ def reaching() -> Any:
     udp = socket.SOCK_DGRAM
     answer = {
         "before": before,
+        "nobody's before": unfiltered,
         "site": world.reach(one, SITE),
         "site udp": world.reach(one, SITE, udp),
         "site from the second": world.reach(two, SITE),
@@ -191,7 +195,10 @@ def reaching() -> Any:
         "loopback": world.reach(one, "127.0.0.1"),
         "other": world.reach(one, second),
         "other udp": world.reach(one, second, udp),
-        "unserved block": world.reach(one, "198.18.63.254"),
+        "nobody's": world.reach(one, NOBODYS),
+        "nobody's udp": world.reach(one, NOBODYS, udp),
+        "nobody's from the machine": world.reach(world.machine, NOBODYS),
+        "own gateway from the machine": world.reach(world.machine, gateways[0]),
         "machine's loopback": world.reach(world.machine, "127.0.0.1"),
         "from the machine": world.reach(world.machine, second),
         "sixes": sixes + host_sixes,
@@ -217,6 +224,32 @@ def inbound() -> Any:
     outward = world.reach(function, SITE)
     provider.close()
     return {"inward": inward, "outward": outward}
+
+
+def ended() -> Any:
+    """What the internet sends to a function's address, and how much of it comes back, without and with the filter."""
+    world = World(forward=True)
+    with world.inside(world.internet), IPRoute() as route:
+        route.route("add", dst="198.18.0.0/15", gateway="192.0.2.1")
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x800))
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    wire.settimeout(0.5)
+    settle()
+
+    def returned() -> int:
+        sender.sendto(b"to one that has ended", ("198.18.0.2", PORT))
+        seen = 0
+        with contextlib.suppress(TimeoutError):
+            while True:
+                packet, (_, _, kind, *_) = wire.recvfrom(200)
+                seen += kind != socket.PACKET_OUTGOING and packet[16:20] == socket.inet_aton("198.18.0.2")
+        return seen
+
+    before = returned()
+    provider = Provider()
+    during = returned()
+    provider.close()
+    return [before, during]
 
 
 def router() -> Any:
@@ -426,7 +459,18 @@ def sandboxed() -> Any:
     return {**answer, "left": [interfaces(), tables()]}
 
 
-SCENES: list[Callable[[], Any]] = [reaching, inbound, router, leftovers, instances, dropping, reuse, doctor, sandboxed]
+SCENES: list[Callable[[], Any]] = [
+    reaching,
+    inbound,
+    ended,
+    router,
+    leftovers,
+    instances,
+    dropping,
+    reuse,
+    doctor,
+    sandboxed,
+]
 
 if __name__ == "__main__":
     result = next(scene for scene in SCENES if scene.__name__ == sys.argv[1])()

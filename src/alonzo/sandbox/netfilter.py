@@ -19,7 +19,7 @@ _REQUEST, _ACK, _DUMP, _CREATE, _APPEND = 0x1, 0x4, 0x300, 0x400, 0x800
 _NESTED = 0x8000
 _INET, _IPV4 = 1, 2
 _TABLE_OWNER = 2
-_HOOK_INPUT, _HOOK_FORWARD, _HOOK_POSTROUTING = 1, 2, 4
+_HOOK_INPUT, _HOOK_FORWARD, _HOOK_OUTPUT, _HOOK_POSTROUTING = 1, 2, 3, 4
 _DROP, _ACCEPT = 0, 1
 _META_IIFNAME, _META_OIFNAME, _META_NFPROTO, _META_L4PROTO = 6, 7, 15, 16
 _EQ, _NEQ = 0, 1
@@ -175,18 +175,24 @@ class Filter:
         self, prefix: str, family: str, network: str, bits: int, guarded: list[tuple[str, str]]
     ) -> list[tuple[int, int, bytes]]:
         inside = comes_from(prefix)
+        # Of the functions' addresses one that no function has would leave by the default route, as would what still
+        # arrives for a function that has ended.
+        nobodys = destination(network, bits) + goes_to(family, not_=True)
         forward = [
             # The order matters: a packet is judged by the first rule that knows it.
             inside + source(network, bits, not_=True) + _verdict(_DROP),
             *_reject(inside + _ipv4(_NEQ)),
             *_reject(inside + goes_to(family)),
             *_reject(inside + destination("169.254.0.0", 16)),
+            *_reject(inside + nobodys),
+            nobodys + _verdict(_DROP),
             goes_to(prefix) + _opens_connection() + _verdict(_DROP),
             *(comes_from(a, prefix=False) + goes_to(b, prefix=False) + _verdict(_DROP) for a, b in guarded),
         ]
         chains = [
             ("input", "filter", _HOOK_INPUT, -10, _reject(inside)),
             ("forward", "filter", _HOOK_FORWARD, -10, forward),
+            ("output", "filter", _HOOK_OUTPUT, -10, _reject(nobodys + goes_to("lo", prefix=False, not_=True))),
             ("nat", "nat", _HOOK_POSTROUTING, 100, [source(network, bits) + goes_to(family, not_=True) + _MASQUERADE]),
         ]
         messages = []

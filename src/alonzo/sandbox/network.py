@@ -3,7 +3,7 @@
 Privileges: root's CAP_NET_ADMIN in the host's network namespace, held by the sandbox host for its whole life. What a
 function may reach through its link: everything that this machine reaches, except this machine itself by any of its
 addresses, other functions, and link-local addresses (where clouds hand out the machine's own credentials). Nobody opens
-a connection to a function. IPv4 only.
+a connection to a function. Nothing leaves this machine for an address of the functions' block. IPv4 only.
 
 Everything here dies with the host process: the filter belongs to its socket, the links to the environments' network
 namespaces, the block of addresses to a socket. The one lasting trace is forwarding of the uplink, see `_Forwarding`.
