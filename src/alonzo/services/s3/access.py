@@ -84,6 +84,9 @@ _OBJECT = {
     "DeleteObjectTagging": ("DeleteObjectTagging",),
     "GetObjectAcl": ("GetObjectAcl",),
 }
+#: What the root of the bucket's account may always do: nobody locks himself out of his own bucket.
+#: Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteBucketPolicy.html
+_ROOT_MAY = frozenset({"GetBucketPolicy", "PutBucketPolicy", "DeleteBucketPolicy"})
 #: What reads or changes an object that exists: its tags may decide.
 _EXISTING = frozenset(
     {
@@ -146,6 +149,9 @@ async def access_of(state: State, ctx: Context, operation: str, params: dict[str
     action = _BUCKET.get(operation) or (operation if operation in _SAME else None)
     if action is None:
         raise RuntimeError(f"no permission is known for s3:{operation}")
+    who = ctx.principal
+    if operation in _ROOT_MAY and who.kind == "root" and who.account_id == bucket.account_id:
+        return [Access(f"s3:{action}", bucket.arn, bucket.account_id, None, _conditions(params))]
     return [_one(ctx, bucket, action, bucket.arn, _conditions(params))]
 
 
