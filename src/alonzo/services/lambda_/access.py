@@ -58,6 +58,8 @@ class AccessRules:
             return (await self._layer(ctx, action, operation, params),)
         if "EventSourceMapping" in operation:
             return (_mapping(ctx, action, params),)
+        if "ResourceArn" in params:
+            return (await self._policy(ctx, action, params["ResourceArn"]),)
         if "Resource" in params:
             return (Access(action, params["Resource"], resource_account=params["Resource"].split(":")[4]),)
         signing: tuple[Access, ...] = ()
@@ -85,7 +87,7 @@ class AccessRules:
         qualifier = "" if ref.qualifier == LATEST else ref.qualifier
 
         def read(connection: Connection) -> str | None:
-            return attachments.policy_document(attachments.get_policy(connection, ref.key, qualifier))
+            return attachments.policy_text(attachments.get_policy(connection, ref.key, qualifier))
 
         return Access(
             action,
@@ -94,6 +96,12 @@ class AccessRules:
             resource_policy=await self._state.read(read),
             conditions={**_tag_conditions(params), **_url_conditions(params)},
         )
+
+    async def _policy(self, ctx: Context, action: str, resource: str) -> Access:
+        """A policy decides about itself too, so a statement may give away who changes it."""
+        if ":function:" in resource:
+            return await self._function(ctx, action, "", {"FunctionName": resource})
+        return Access(action, resource, resource_account=resource.split(":")[4])
 
     async def _layer(self, ctx: Context, action: str, operation: str, params: Params) -> Access:
         if operation == "GetLayerVersionByArn":

@@ -152,12 +152,12 @@ def _find(connection: Connection, url_id: str) -> tuple[UrlConfig, Access] | Non
     if config is None:
         return None
     ref = FunctionRef(config.account_id, config.region, config.name, config.qualifier)
-    statements = attachments.get_policy(connection, ref.key, config.qualifier)
+    policy = attachments.get_policy(connection, ref.key, config.qualifier)
     return config, Access(
         "lambda:InvokeFunctionUrl",
         ref.qualified_arn,
         resource_account=config.account_id,
-        resource_policy=attachments.policy_document(statements),
+        resource_policy=attachments.policy_text(policy),
         conditions={"lambda:FunctionUrlAuthType": config.auth_type},
     )
 

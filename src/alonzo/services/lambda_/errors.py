@@ -14,6 +14,10 @@ STALE_POLICY = (
     "The Revision Id provided does not match the latest Revision Id. Call the GetPolicy API to retrieve the latest"
     " Revision Id"
 )
+STALE_RESOURCE_POLICY = (
+    "The Revision Id provided does not match the latest Revision Id. Call the GetResourcePolicy API to retrieve the"
+    " latest Revision Id"
+)
 STALE_LAYER = (
     "The Revision Id provided does not match the latest Revision Id. Call the GetLayerPolicy API to retrieve the latest"
     " Revision Id"

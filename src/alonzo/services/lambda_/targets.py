@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
 
@@ -26,6 +26,9 @@ from alonzo.storage import Database
 INTERNET_TAG = "alonzo:internet"
 
 _MAX_REMEMBERED = 20_000
+
+T = TypeVar("T")
+Asked = tuple[str, str, str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,9 @@ class Targets:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._found: dict[tuple[str, str, str, str | None], Target] = {}
-        self._names: dict[functions.Key, list[tuple[str, str, str, str | None]]] = {}
+        self._found: dict[Asked, Target] = {}
+        self._names: dict[functions.Key, list[Asked]] = {}
+        self._facts: dict[functions.Key, dict[tuple[str, str], Any]] = {}
         self._changing: Counter[functions.Key] = Counter()
 
     def find(self, ctx: Context, name: str, qualifier: str | None) -> Target:
@@ -69,7 +73,15 @@ class Targets:
         target = self._found.get(asked)
         if target is not None:
             return target
-        ref = function_ref(ctx, name, qualifier)
+        return self._load(asked, function_ref(ctx, name, qualifier))
+
+    def of(self, ref: FunctionRef) -> Target:
+        """The same for a function that is known by its parts."""
+        asked = (*ref.key, ref.qualifier or None)
+        target = self._found.get(asked)
+        return target if target is not None else self._load(asked, ref)
+
+    def _load(self, asked: Asked, ref: FunctionRef) -> Target:
         target = self._db.read_nowait(lambda connection: load(connection, ref))
         if target is None:
             raise function_not_found(f"{ref.arn}:{ref.qualifier or LATEST}")
@@ -82,6 +94,18 @@ class Targets:
         self._names.setdefault(ref.key, []).append(asked)
         return target
 
+    def recall(self, ref: FunctionRef, what: str, query: Callable[[Connection], T]) -> T:
+        """What `query` says of a function's qualifier, remembered under the name `what` until the function changes."""
+        facts = self._facts.get(ref.key)
+        if facts is not None and (ref.qualifier, what) in facts:
+            return cast(T, facts[ref.qualifier, what])
+        found = self._db.read_nowait(query)
+        if ref.key not in self._changing:
+            if len(self._facts) >= _MAX_REMEMBERED:
+                self._facts.clear()
+            self._facts.setdefault(ref.key, {})[ref.qualifier, what] = found
+        return found
+
     @contextmanager
     def changing(self, key: functions.Key) -> Iterator[None]:
         """Around a write: nothing is remembered of the function meanwhile, so nobody who sees the new rows gets an
@@ -89,6 +113,7 @@ class Targets:
         self._changing[key] += 1
         for asked in self._names.pop(key, ()):
             self._found.pop(asked, None)
+        self._facts.pop(key, None)
         try:
             yield
         finally:
@@ -144,12 +169,12 @@ def obstacle(version: Version) -> str:
 def invoke_access(connection: Connection, ref: FunctionRef) -> Access:
     """The permission to invoke: a qualifier is judged by its own policy, `$LATEST` by the function's."""
     qualifier = "" if ref.qualifier == LATEST else ref.qualifier
-    statements = attachments.get_policy(connection, ref.key, qualifier)
+    policy = attachments.get_policy(connection, ref.key, qualifier)
     return Access(
         "lambda:InvokeFunction",
         ref.qualified_arn,
         resource_account=ref.account_id,
-        resource_policy=attachments.policy_document(statements),
+        resource_policy=attachments.policy_text(policy),
     )
 
 

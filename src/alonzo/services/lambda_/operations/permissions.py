@@ -1,4 +1,4 @@
-"""Resource policies of functions, versions and aliases."""
+"""Resource policies of functions, versions and aliases, statement by statement."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from sqlalchemy import Connection
 
 from alonzo.core.arn import arn
 from alonzo.core.context import Context
-from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Params, Result
-from alonzo.services.lambda_ import errors
-from alonzo.services.lambda_.errors import conflict, function_not_found, invalid, not_found
-from alonzo.services.lambda_.models import LATEST, MAX_POLICY, Alias
-from alonzo.services.lambda_.names import FunctionRef, function_ref, is_alias
+from alonzo.services.lambda_ import errors, policies
+from alonzo.services.lambda_.errors import conflict, invalid, not_found
+from alonzo.services.lambda_.models import LATEST
+from alonzo.services.lambda_.names import FunctionRef, function_ref
 from alonzo.services.lambda_.state import State, need_function
 from alonzo.services.lambda_.store import attachments, functions
 from alonzo.services.lambda_.store.code import Freed
@@ -34,17 +33,18 @@ async def add_permission(state: State, ctx: Context, params: Params) -> Result:
 
     def add(connection: Connection, freed: Freed) -> Statement:
         need_function(connection, ref)
-        revision_id = _revision(connection, ref)
+        revision_id = policies.revision(connection, ref)
         statement = _statement(ref, params)
         if params.get("RevisionId") not in (None, revision_id):
             raise errors.stale(errors.STALE_POLICY)
-        statements = attachments.get_policy(connection, ref.key, ref.qualifier)
-        if any(one["Sid"] == statement["Sid"] for one in statements):
+        policy = attachments.get_policy(connection, ref.key, ref.qualifier)
+        statements = attachments.statements_of(policy)
+        if any(one.get("Sid") == statement["Sid"] for one in statements):
             raise conflict(
                 f"The statement id ({statement['Sid']}) provided already exists. Please provide a new statement id, or"
                 " remove the existing statement."
             )
-        _put(connection, state, ref, [*statements, statement])
+        policies.replace(connection, state, ref, attachments.with_statements(policy, [*statements, statement]))
         return statement
 
     return {"Statement": orjson.dumps(await state.write(ref.key, add)).decode()}
@@ -54,10 +54,10 @@ async def get_policy(state: State, ctx: Context, params: Params) -> Result:
     ref = function_ref(ctx, params["FunctionName"], params.get("Qualifier"))
 
     def read(connection: Connection) -> tuple[str, str]:
-        document = attachments.policy_document(attachments.get_policy(connection, ref.key, ref.qualifier))
+        document = attachments.policy_text(attachments.get_policy(connection, ref.key, ref.qualifier))
         if document is None:
-            raise not_found("The resource you requested does not exist.")
-        return document, _revision(connection, ref)
+            raise not_found(policies.NONE_SHOWN)
+        return document, policies.revision(connection, ref)
 
     document, revision_id = await state.read(read)
     return {"Policy": document, "RevisionId": revision_id}
@@ -70,54 +70,20 @@ async def remove_permission(state: State, ctx: Context, params: Params) -> Resul
     def remove(connection: Connection, freed: Freed) -> None:
         if functions.get_function(connection, ref.key) is None:
             raise not_found(f"No policy found for: {ref.qualified_arn}")
-        revision_id = _revision(connection, ref)
-        statements = attachments.get_policy(connection, ref.key, ref.qualifier)
-        if not statements:
-            raise not_found("No policy is associated with the given resource.")
+        revision_id = policies.revision(connection, ref)
+        policy = attachments.get_policy(connection, ref.key, ref.qualifier)
+        if policy is None:
+            raise not_found(policies.NONE_TO_CHANGE)
         if params.get("RevisionId") not in (None, revision_id):
             raise errors.stale(errors.STALE_FUNCTION)
-        kept = [one for one in statements if one["Sid"] != sid]
+        statements = attachments.statements_of(policy)
+        kept = [one for one in statements if one.get("Sid") != sid]
         if len(kept) == len(statements):
             raise not_found(f"Statement {sid} is not found in resource policy.")
-        _put(connection, state, ref, kept)
+        policies.replace(connection, state, ref, attachments.with_statements(policy, kept) if kept else None)
 
     await state.write(ref.key, remove)
     return {}
-
-
-def _alias(connection: Connection, ref: FunctionRef) -> Alias:
-    found = attachments.get_alias(connection, ref.key, ref.qualifier)
-    if found is None:
-        # AWS tells a name that could be an alias from one that could not.
-        if "$" in ref.qualifier:
-            raise function_not_found(ref.qualified_arn)
-        raise not_found(f"Cannot find alias arn: {ref.qualified_arn}")
-    return found
-
-
-def _revision(connection: Connection, ref: FunctionRef) -> str:
-    """The revision of what the policy hangs on: they are the same."""
-    if is_alias(ref.qualifier):
-        return _alias(connection, ref).revision_id
-    version = functions.get_version(connection, ref.key, ref.qualifier or LATEST)
-    if version is None:
-        raise function_not_found(ref.qualified_arn)
-    return version.revision_id
-
-
-def _put(connection: Connection, state: State, ref: FunctionRef, statements: list[Any]) -> None:
-    document = attachments.policy_document(statements) or ""
-    if len(document) > MAX_POLICY:
-        raise ServiceError(
-            "PolicyLengthExceededException",
-            f"The final policy size ({len(document)}) is bigger than the limit ({MAX_POLICY}).",
-            fields={"Type": "User"},
-        )
-    attachments.put_policy(connection, ref.key, ref.qualifier, statements)
-    if is_alias(ref.qualifier):
-        attachments.touch_alias(connection, ref.key, ref.qualifier, state.new_id())
-    else:
-        functions.touch(connection, ref.key, ref.qualifier or LATEST, state.new_id())
 
 
 def _statement(ref: FunctionRef, params: Params) -> Statement:

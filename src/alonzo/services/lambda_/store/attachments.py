@@ -57,35 +57,51 @@ def aliases_of_version(connection: Connection, key: Key, version: str) -> list[A
     return [alias for alias in found if version == alias.version or version in alias.weights]
 
 
-def get_policy(connection: Connection, key: Key, qualifier: str) -> list[Statement]:
-    """Statements of a qualifier's policy; empty where it has none."""
+def get_policy(connection: Connection, key: Key, qualifier: str) -> dict[str, Any] | None:
+    """A qualifier's policy, or None."""
     text = connection.execute(
         select(policies.c.statements).where(*_of(policies, key), policies.c.qualifier == qualifier)
     ).scalar()
-    found: list[Statement] = orjson.loads(text) if text else []
-    return found
+    if not text:
+        return None
+    found: Any = orjson.loads(text)
+    return with_statements(None, found) if isinstance(found, list) else found
 
 
-def put_policy(connection: Connection, key: Key, qualifier: str, statements: Sequence[Statement]) -> None:
-    """Replace a qualifier's policy; no statements remove it."""
+def put_policy(connection: Connection, key: Key, qualifier: str, document: Mapping[str, Any] | None) -> None:
+    """Replace a qualifier's policy; None removes it."""
     connection.execute(delete(policies).where(*_of(policies, key), policies.c.qualifier == qualifier))
-    if statements:
+    if document is not None:
         connection.execute(
             insert(policies).values(
                 account_id=key[0],
                 region=key[1],
                 name=key[2],
                 qualifier=qualifier,
-                statements=orjson.dumps(list(statements)).decode(),
+                statements=orjson.dumps(document).decode(),
             )
         )
 
 
+def statements_of(document: Mapping[str, Any] | None) -> list[Statement]:
+    """A policy's statements; a policy put whole may have a single one without a list around it."""
+    found = document["Statement"] if document else []
+    return list(found) if isinstance(found, list) else [found]
+
+
+def with_statements(document: Mapping[str, Any] | None, statements: Sequence[Statement]) -> dict[str, Any]:
+    """The policy with other statements, or a new one as AddPermission begins it."""
+    return {**(document or {"Version": "2012-10-17", "Id": "default"}), "Statement": list(statements)}
+
+
+def policy_text(document: Mapping[str, Any] | None) -> str | None:
+    """A policy as GetPolicy shows it, or None."""
+    return None if document is None else orjson.dumps(document).decode()
+
+
 def policy_document(statements: Sequence[Statement]) -> str | None:
-    """The policy as GetPolicy shows it, or None."""
-    if not statements:
-        return None
-    return orjson.dumps({"Version": "2012-10-17", "Id": "default", "Statement": list(statements)}).decode()
+    """Statements of a layer version as a policy, or None."""
+    return policy_text(with_statements(None, statements)) if statements else None
 
 
 def get_event_config(connection: Connection, key: Key, qualifier: str) -> EventConfig | None:

@@ -71,7 +71,7 @@ aliases = Table(
     Column("revision_id", String, nullable=False),
 )
 
-#: `qualifier` is "" for the function itself; `statements` is a JSON array.
+#: `qualifier` is "" for the function itself; `statements` is the whole policy, of older folders an array of them.
 policies = Table(
     "lambda_policies",
     metadata,
