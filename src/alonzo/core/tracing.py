@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 from alonzo.core.ids import Ids
@@ -29,6 +30,7 @@ _HOP = re.compile(r"([0-9a-f]{8}):(\d{1,5})")
 _ROOT = re.compile(r"1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
 
 
+@lru_cache(4_096)
 def mark_of(function_arn: str) -> str:
     """The digits that stand for a function in a lineage, whatever qualifier the ARN has."""
     unqualified = ":".join(function_arn.split(":")[:7])

@@ -35,8 +35,6 @@ _LONGEST_BACKOFF_S = 300.0
 #: A delivery is given up after this time. Source: AWS keeps trying an asynchronous hand-over for six hours.
 _DELIVERY_AGE_S = 21_600.0
 _CALL_DEADLINE_S = 120.0
-#: How long a function's version and configuration may be used for further events, in real seconds.
-_RESOLVED_S = 0.05
 _GROW_EVERY_S = 0.1
 #: While more than so many jobs a second arrive, at most so many a second are started: accepting goes first, and what
 #: was accepted is safe.
@@ -76,7 +74,6 @@ class Deliverer:
         self._limit = concurrency
         self._lane_most = min(concurrency, LANE_MOST_PER_CPU * (os.cpu_count() or 1))
         self._running = 0
-        self._resolved: dict[str, tuple[float, FunctionVersion, EventConfig]] = {}
         self._growing: asyncio.TimerHandle | None = None
         self._window_ends = 0.0
         self._window_arrivals = 0
@@ -153,11 +150,6 @@ class Deliverer:
             self._growing = asyncio.get_running_loop().call_later(_GROW_EVERY_S, self._grow)
         self.pump()
 
-    def forget(self, function_arn: str = "") -> None:
-        """Functions may have changed: resolve them again."""
-        del function_arn
-        self._resolved.clear()
-
     def close(self) -> None:
         """Start nothing more; what runs is settled if it ends in time, and runs again at the next start if not."""
         self._closing = True
@@ -186,7 +178,7 @@ class Deliverer:
 
     async def _run_event(self, job: Job, event: AsyncEvent, lane: Lane) -> Settlement | None:
         try:
-            fv, config = await self._resolve(event, job.lane)
+            fv, config = await self._resolve(event)
         except ServiceError as error:
             return self._unresolved(job, error)
         except Exception as error:
@@ -226,22 +218,12 @@ class Deliverer:
             return Settlement(job, follow_up=self._succeeded(event, fv, config, job, result))
         return self._function_failed(job, event, fv, config, result)
 
-    async def _resolve(self, event: AsyncEvent, lane: str) -> tuple[FunctionVersion, EventConfig]:
-        loop = asyncio.get_running_loop()
-        key = f"{lane}:{event.qualifier}"
-        found = self._resolved.get(key)
-        if found is not None and found[0] > loop.time():
-            return found[1], found[2]
+    async def _resolve(self, event: AsyncEvent) -> tuple[FunctionVersion, EventConfig]:
         functions = self._functions()
         if functions is None:
             raise RuntimeError("the engine has no source of functions")
         where = (event.account_id, event.region, event.function_name, event.qualifier)
-        fv = await functions.resolve(*where)
-        config = await functions.event_config(*where)
-        if len(self._resolved) > 1_000:
-            self._resolved.clear()
-        self._resolved[key] = (loop.time() + _RESOLVED_S, fv, config)
-        return fv, config
+        return await functions.resolve(*where), await functions.event_config(*where)
 
     def _unresolved(self, job: Job, error: ServiceError) -> Settlement:
         if error.status == 404:

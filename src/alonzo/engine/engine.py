@@ -134,13 +134,11 @@ class Engine:
         The Lambda service calls it in this form (`services/lambda_/ports.py`).
         """
         self.pools.retire(function_arn, version)
-        self._deliverer.forget(function_arn)
 
     def forget(self, account_id: str, region: str, function_arn: str) -> None:
         """A function was deleted."""
         self.provisioner.provision(account_id, region, function_arn, {})
         self.pools.retire(function_arn)
-        self._deliverer.forget(function_arn)
         self.concurrency.forget(account_id, region, function_arn)
 
     def reserve(self, account_id: str, region: str, function_arn: str, reserved: int | None) -> None:

@@ -23,7 +23,7 @@ class EventConfig:
 
 
 class FunctionSource(Protocol):
-    """Finds functions by name."""
+    """Finds functions by name. Both are asked for every event, so the answers come from memory."""
 
     async def resolve(self, account_id: str, region: str, name: str, qualifier: str) -> FunctionVersion:
         """The version that `qualifier` ("" is $LATEST) means now. Raises ServiceError ResourceNotFoundException."""

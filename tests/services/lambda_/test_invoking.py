@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from alonzo.core.context import Principal
+from alonzo.core.errors import ServiceError
 from alonzo.core.streams import BytesStream
 from alonzo.engine.function import InvokeResult
 
@@ -175,6 +176,52 @@ async def test_engine_sees_functions_through_the_source(world: Any) -> None:
     assert (await source.event_config("111111111111", "us-east-1", "f", "1")).max_retries == 2
     with pytest.raises(Exception, match=r"Function not found: .*:f:9"):
         await source.resolve("111111111111", "us-east-1", "f", "9")
+
+
+async def test_the_source_remembers_until_the_function_changes(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked again the source reads nothing, and every kind of change shows in its next answer."""
+    await world.create()
+    await world.call("PublishVersion", FunctionName="f")
+    await world.call("CreateAlias", FunctionName="f", Name="live", FunctionVersion="1")
+    source, reads = world.engine.functions, 0
+    read = world.db.read_nowait
+
+    def counted(query: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return read(query)
+
+    monkeypatch.setattr(world.db, "read_nowait", counted)
+
+    async def seen(qualifier: str = "") -> tuple[Any, ...]:
+        where = ("111111111111", "us-east-1", "f", qualifier)
+        version, config = await source.resolve(*where), await source.event_config(*where)
+        return version.version, version.timeout_s, version.reserved_concurrency, config.max_retries
+
+    before = -1
+    async with asyncio.timeout(5):
+        while reads != before:  # the writes that make both versions Active have to end
+            await asyncio.sleep(0.01)
+            before = reads
+            assert await seen() == ("$LATEST", 3, None, 2)
+    await world.call("Invoke", FunctionName="f")
+    assert reads == before
+    await world.call("UpdateFunctionConfiguration", FunctionName="f", Timeout=9)
+    async with asyncio.timeout(5):
+        while await seen() != ("$LATEST", 9, None, 2):  # the old configuration runs until the new one is prepared
+            await asyncio.sleep(0.01)
+    await world.call("PutFunctionConcurrency", FunctionName="f", ReservedConcurrentExecutions=7)
+    await world.call("PutFunctionEventInvokeConfig", FunctionName="f", MaximumRetryAttempts=0)
+    assert await seen() == ("$LATEST", 9, 7, 0)
+    await world.call("DeleteFunctionEventInvokeConfig", FunctionName="f")
+    assert (await seen())[3] == 2
+    assert (await seen("live"))[:2] == ("1", 3)
+    await world.call("PublishVersion", FunctionName="f")
+    await world.call("UpdateAlias", FunctionName="f", Name="live", FunctionVersion="2")
+    assert (await seen("live"))[:2] == ("2", 9)
+    await world.call("DeleteFunction", FunctionName="f")
+    with pytest.raises(ServiceError, match="Function not found"):
+        await seen()
 
 
 @pytest.mark.slow

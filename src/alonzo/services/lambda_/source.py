@@ -6,12 +6,11 @@ from sqlalchemy import Connection
 
 from alonzo.engine.function import FunctionVersion
 from alonzo.engine.source import EventConfig
-from alonzo.services.lambda_.errors import conflict, function_not_found
+from alonzo.services.lambda_.errors import conflict
 from alonzo.services.lambda_.models import LATEST
 from alonzo.services.lambda_.names import FunctionRef, is_alias
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import attachments, functions
-from alonzo.services.lambda_.targets import load
 
 _DEFAULT = EventConfig()
 
@@ -24,10 +23,7 @@ class Functions:
 
     async def resolve(self, account_id: str, region: str, name: str, qualifier: str) -> FunctionVersion:
         """Raises ResourceNotFoundException, or ResourceConflictException while the version cannot run."""
-        ref = FunctionRef(account_id, region, name, qualifier)
-        target = await self._state.read(lambda connection: load(connection, ref))
-        if target is None:
-            raise function_not_found(f"{ref.arn}:{qualifier or LATEST}")
+        target = self._state.targets.of(FunctionRef(account_id, region, name, qualifier))
         if target.obstacle:
             raise conflict(target.obstacle)
         return target.pick(self._state.parts.ids)
@@ -35,7 +31,7 @@ class Functions:
     async def event_config(self, account_id: str, region: str, name: str, qualifier: str) -> EventConfig:
         """The configuration of exactly this qualifier, as on AWS; the dead-letter queue is the version's own."""
         ref = FunctionRef(account_id, region, name, qualifier)
-        return await self._state.read(lambda connection: _event_config(connection, ref))
+        return self._state.targets.recall(ref, "events", lambda connection: _event_config(connection, ref))
 
 
 def _event_config(connection: Connection, ref: FunctionRef) -> EventConfig:
