@@ -73,8 +73,12 @@ async def test_payload_limits(world: Any, kind: str, limit: int) -> None:
     )
     for payload in (largest + b" ", BytesStream(largest + b" ")):
         error = await world.fails("Invoke", FunctionName="f", InvocationType=kind, Payload=payload)
-        assert (error.code, error.status) == ("RequestTooLargeException", 413)
-        assert error.message == f"Request must be smaller than {limit} bytes for the InvokeFunction operation"
+        assert (error.code, error.status) == ("RequestEntityTooLargeException", 413)
+        if kind == "Event":
+            text = "1048577 byte payload is too large for the Event invocation type (limit 1048576 bytes)"
+        else:
+            text = "Request must be smaller than 6291456 bytes for the InvokeFunction operation"
+        assert error.message == text
 
 
 @pytest.mark.parametrize(

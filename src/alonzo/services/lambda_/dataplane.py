@@ -79,7 +79,7 @@ class FunctionUrls:
             data = await body.read(MAX_SYNC_PAYLOAD)
             event = event_of(config, ctx, visit.request, data, trace, self._state.now())
             if len(event) > MAX_SYNC_PAYLOAD:
-                raise too_large(MAX_SYNC_PAYLOAD)
+                raise too_large()
             invocation = Invocation(visit.ctx.request_id, event, ref.qualified_arn, "", trace)
             if config.mode == "RESPONSE_STREAM":
                 response = await self._stream(visit, target, invocation)
@@ -90,7 +90,7 @@ class FunctionUrls:
         except MalformedAnswer:
             return _failed()
         except BodyTooLarge:
-            return _error(too_large(MAX_SYNC_PAYLOAD))
+            return _error(too_large())
         except ServiceError as error:
             return _error(error)
 

@@ -17,7 +17,7 @@ from alonzo.dispatch import Params
 from alonzo.engine.function import FunctionVersion
 from alonzo.services.lambda_.errors import conflict, invalid
 from alonzo.services.lambda_.json_errors import explain
-from alonzo.services.lambda_.models import MAX_CLIENT_CONTEXT
+from alonzo.services.lambda_.models import MAX_ASYNC_PAYLOAD, MAX_CLIENT_CONTEXT, MAX_SYNC_PAYLOAD
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.targets import Target
 
@@ -40,18 +40,22 @@ def not_ready(state: State, target: Target) -> ServiceError:
     return conflict(target.obstacle)
 
 
-async def read_payload(body: Any, limit: int) -> bytes:
-    """The payload: at most `limit` bytes of JSON, or nothing."""
+async def read_payload(body: Any, *, event: bool = False) -> bytes:
+    """The payload: JSON, or nothing. At most MAX_SYNC_PAYLOAD bytes, of an `event` MAX_ASYNC_PAYLOAD."""
     if not isinstance(body, bytes):
         length = body.length
-        if length is not None and length > limit:
-            raise too_large(limit)
+        if length is not None and length > MAX_SYNC_PAYLOAD:
+            raise too_large()
         try:
-            body = await body.read(limit)
+            body = await body.read(MAX_SYNC_PAYLOAD)
         except BodyTooLarge:
-            raise too_large(limit) from None
-    elif len(body) > limit:
-        raise too_large(limit)
+            raise too_large() from None
+    elif len(body) > MAX_SYNC_PAYLOAD:
+        raise too_large()
+    if event and len(body) > MAX_ASYNC_PAYLOAD:
+        raise _refused_size(
+            f"{len(body)} byte payload is too large for the Event invocation type (limit {MAX_ASYNC_PAYLOAD} bytes)"
+        )
     if body:
         try:
             orjson.loads(body)
@@ -68,13 +72,13 @@ def _not_json(body: bytes) -> ServiceError:
     )
 
 
-def too_large(limit: int) -> ServiceError:
-    return ServiceError(
-        "RequestTooLargeException",
-        f"Request must be smaller than {limit} bytes for the InvokeFunction operation",
-        status=413,
-        fields={"Type": "User"},
-    )
+def too_large() -> ServiceError:
+    return _refused_size(f"Request must be smaller than {MAX_SYNC_PAYLOAD} bytes for the InvokeFunction operation")
+
+
+def _refused_size(message: str) -> ServiceError:
+    """AWS says this code, though its model of Invoke has RequestTooLargeException."""
+    return ServiceError("RequestEntityTooLargeException", message, status=413, fields={"Type": "User"})
 
 
 def version_for(state: State, target: Target, params: Params) -> FunctionVersion:

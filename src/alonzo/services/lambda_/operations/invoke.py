@@ -10,7 +10,6 @@ from alonzo.dispatch import Params, Result
 from alonzo.engine.function import Invocation
 from alonzo.engine.queue import AsyncEvent
 from alonzo.services.lambda_.invoking import enter_chain, not_ready, read_client_context, read_payload, version_for
-from alonzo.services.lambda_.models import MAX_ASYNC_PAYLOAD, MAX_SYNC_PAYLOAD
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.targets import Target
 
@@ -18,8 +17,7 @@ from alonzo.services.lambda_.targets import Target
 async def invoke(state: State, ctx: Context, params: Params) -> Result:
     kind = params.get("InvocationType", "RequestResponse")
     target = state.targets.find(ctx, params["FunctionName"], params.get("Qualifier"))
-    limit = MAX_ASYNC_PAYLOAD if kind == "Event" else MAX_SYNC_PAYLOAD
-    payload = await read_payload(params.get("Payload", b""), limit)
+    payload = await read_payload(params.get("Payload", b""), event=kind == "Event")
     client_context = read_client_context(params)
     if target.obstacle:
         raise not_ready(state, target)
@@ -45,7 +43,7 @@ async def invoke(state: State, ctx: Context, params: Params) -> Result:
 
 async def invoke_async(state: State, ctx: Context, params: Params) -> Result:
     target = state.targets.find(ctx, params["FunctionName"], None)
-    payload = await read_payload(params.get("InvokeArgs", b""), MAX_ASYNC_PAYLOAD)
+    payload = await read_payload(params.get("InvokeArgs", b""), event=True)
     if target.obstacle:
         raise not_ready(state, target)
     await _accept(state, ctx, target, payload, "", version_for(state, target, params).tenant)

@@ -13,7 +13,6 @@ from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
 from alonzo.engine.function import Invocation
 from alonzo.services.lambda_.invoking import enter_chain, not_ready, read_client_context, read_payload, version_for
-from alonzo.services.lambda_.models import MAX_SYNC_PAYLOAD
 from alonzo.services.lambda_.ports import ResponseStream
 from alonzo.services.lambda_.state import State
 
@@ -23,7 +22,7 @@ _MAX_CHUNK = 1 << 20
 
 async def invoke_with_response_stream(state: State, ctx: Context, params: Params) -> Result:
     target = state.targets.find(ctx, params["FunctionName"], params.get("Qualifier"))
-    payload = await read_payload(params.get("Payload", b""), MAX_SYNC_PAYLOAD)
+    payload = await read_payload(params.get("Payload", b""))
     client_context = read_client_context(params)
     if target.obstacle:
         raise not_ready(state, target)
