@@ -35,6 +35,8 @@ MAX_PIPELINED = 16
 _UNREAD_HIGH, _UNREAD_LOW = 256 * 1024, 64 * 1024
 #: Bytes of a body that nobody wants any more which are read nevertheless, so that the client sees the answer.
 _DISCARD = 64 << 20
+#: How long a connection that ends is still read from after an early answer.
+_LINGER_S = 2.0
 #: Bytes read from a file at once when a body is sent.
 _FILE_CHUNK = 512 * 1024
 #: Bodies up to this size are joined with their head.
@@ -388,12 +390,23 @@ class Connection(asyncio.Protocol):
         if self.lost:
             return
         if not exchange.keep_alive or self._shared.closing:
-            self.transport.close()
+            if exchange.body.complete or exchange.body.unasked or self._shared.closing:
+                self.transport.close()
+            else:
+                self._linger()
             return
         if not exchange.body.complete:
             exchange.body.discard()
         if self._waiting:
             self._begin(self._waiting.popleft())
+
+    def _linger(self) -> None:
+        """Answered before the body was read, and the connection ends: closed now, a reset could overtake the answer."""
+        self._parser = None  # what still comes is thrown away
+        self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER_S, self.transport.close)
 
     async def _respond(self, exchange: _Exchange, response: Response) -> None:
         status, body = response.status, response.body
