@@ -16,11 +16,33 @@ from typing import Any
 
 import pytest
 
-from alonzo.sandbox.base import Environment, Exit, Mount, Sandbox, Spec
+from alonzo.sandbox.base import Environment, Exit, Mount, Sandbox, Spec, Zygote
 from alonzo.sandbox.namespaces import NamespaceSandbox
 from alonzo.sandbox.process import ProcessSandbox
 
 ORDINARY_USER = 65534
+#: What a runtime's bootstrap does to be a zygote; in each environment it runs the last word of the order.
+ZYGOTE = """
+import os, sys
+
+def be_zygote(number):
+    before = set(sys.modules)
+    message, fields = os.read(number, 1 << 20), []
+    while message:
+        size = int.from_bytes(message[:4], "little")
+        fields.append(message[4 : 4 + size])
+        message = message[4 + size :]
+    kind = type(sys)
+    outer = sys.modules["alonzo"] = kind("alonzo")
+    outer.sandbox = sys.modules["alonzo.sandbox"] = kind("alonzo.sandbox")
+    for name, text in zip(fields[::2], fields[1::2]):
+        module = sys.modules["alonzo.sandbox." + name.decode()] = kind("alonzo.sandbox." + name.decode())
+        setattr(outer.sandbox, name.decode(), module)
+        exec(compile(text, module.__name__, "exec"), module.__dict__)
+    return module.serve(number, before)
+
+exec(be_zygote(int(os.environ["_ALONZO_ZYGOTE"]))[-1])
+"""
 
 
 def _ordinary_python() -> str:
@@ -63,6 +85,7 @@ class Backend:
     mounts: tuple[Mount, ...]
     task: Path
     folder: Path
+    zygote: Zygote | None = None
     count: int = 0
     open: list[Environment] = field(default_factory=list)
 
@@ -83,6 +106,7 @@ class Backend:
             argv=argv or (self.python, "-I", "-S", "-c", textwrap.dedent(code)),
             env=env,
             mounts=(*self.mounts, *changes.pop("mounts", ())),
+            zygote=self.zygote if argv is None else None,
             **changes,
         )
 
@@ -136,7 +160,7 @@ async def start(name: str, folder: Path) -> Backend:
     sandbox: Sandbox
     if name == "process":
         sandbox, python = ProcessSandbox(), "/var/lang/bin/python3"
-    elif name == "namespaces":
+    elif name in ("namespaces", "forked"):
         require_root()
         sandbox, python = NamespaceSandbox(state), "/var/lang/bin/python3"
     else:
@@ -147,10 +171,21 @@ async def start(name: str, folder: Path) -> Backend:
         state.mkdir()
         os.chown(state, ORDINARY_USER, ORDINARY_USER)
         sandbox = RootlessSandbox(state)
-    if name != "rootless":
+    if name not in ("rootless", "forked rootless"):
         mounts = (*mounts, Mount(Path(sys.base_prefix), "/var/lang"))
     await sandbox.start()
-    return Backend(name, sandbox, python, mounts, task, folder)
+    zygote = await _zygote(sandbox, folder, python, mounts[1:]) if name.startswith("forked") else None
+    return Backend(name, sandbox, python, mounts, task, folder, zygote)
+
+
+async def _zygote(sandbox: Sandbox, folder: Path, python: str, mounts: tuple[Mount, ...]) -> Zygote:
+    runtime = folder / "runtime"
+    runtime.mkdir()
+    (runtime / "zygote.py").write_text(ZYGOTE)
+    runtime.chmod(0o755)
+    zygote = Zygote((python, "-I", "-S", "/var/zygote/zygote.py"), (), (*mounts, Mount(runtime, "/var/zygote")))
+    assert await sandbox.prepare(zygote)
+    return zygote
 
 
 @pytest.fixture
@@ -172,7 +207,7 @@ async def stop(backend: Backend) -> None:
     await backend.sandbox.stop()
 
 
-@pytest.fixture(params=["process", "namespaces", "rootless"])
+@pytest.fixture(params=["process", "namespaces", "rootless", "forked", "forked rootless"])
 async def backend(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Backend]:
     """Each backend in turn."""
     started = await start(request.param, folder)
@@ -180,7 +215,7 @@ async def backend(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator
     await stop(started)
 
 
-@pytest.fixture(params=["namespaces", "rootless"])
+@pytest.fixture(params=["namespaces", "rootless", "forked", "forked rootless"])
 async def isolated(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Backend]:
     """Each backend that isolates."""
     started = await start(request.param, folder)

@@ -87,7 +87,7 @@ print(json.dumps(result))
 async def test_privileged_system_calls_are_refused(isolated: Any) -> None:
     """None of the calls with which sandboxes have been left succeeds, each with EPERM or ENOSYS."""
     result = json.loads((await isolated.run(CALLS)).output)
-    if isolated.name == "rootless" and result["setuid"] == "EINVAL":  # there is no uid 0 in its user namespace
+    if isolated.name.endswith("rootless") and result["setuid"] == "EINVAL":  # there is no uid 0 in its user namespace
         result["setuid"] = "EPERM"
     assert {name: answer for name, answer in result.items() if answer not in ("EPERM", "ENOSYS")} == {}
     assert result["clone3"] == result["io_uring_setup"] == result["unknown"] == "ENOSYS"
@@ -539,7 +539,7 @@ async def test_two_environments_do_not_see_each_other(isolated: Any) -> None:
     )
     segment, other, exists = two.output.split()
     assert (segment, exists) == ("-1", "False")
-    if isolated.name == "namespaces":
+    if not isolated.name.endswith("rootless"):
         assert uid != other
     await one.release()
 

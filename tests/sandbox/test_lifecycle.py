@@ -137,7 +137,7 @@ async def test_kill_9_of_the_server_ends_everything(isolated: Any) -> None:
     """The host and every environment, frozen ones too, die with the server and take groups and loop devices along."""
     source = str(Path(__file__).resolve().parents[2] / "src")
     folder = isolated.folder / "other"
-    rootless = isolated.name == "rootless"
+    rootless = isolated.name.endswith("rootless")
     if rootless:
         folder.mkdir()
         os.chown(folder, 65534, 65534)

@@ -32,6 +32,19 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Zygote:
+    """A program that has started before anybody needs it, and from which first processes can be forked.
+
+    It sees `mounts`, which every Spec that names it must have too, and only what was prepared with the runtime: it runs
+    with the host's privileges until it forks. What the program must do is said in `forking`.
+    """
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    mounts: tuple[Mount, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """One execution environment.
 
@@ -41,7 +54,9 @@ class Spec:
     can be reached; in `env` they are always written INSIDE_ADDRESS:port, and a backend that listens elsewhere puts its
     own addresses there. _LAMBDA_TELEMETRY_LOG_FD is set by the backend. `tmp_of` is the id of an ended environment
     whose /tmp goes on here (AWS keeps it over a time-out). `gated`: the program waits for `go`, so that others can be
-    started before it, and its end does not end them.
+    started before it, and its end does not end them. With a `zygote` the first process may be forked from that instead
+    of being executed: then only the last word of `argv` counts, and nobody can tell the difference but by the time it
+    takes. A backend without zygotes, or whose zygote is not ready, executes `argv`.
 
     Source: execution-environment contract §7 and §9.
     """
@@ -58,6 +73,7 @@ class Spec:
     internet: bool = False
     tmp_of: str = ""
     gated: bool = False
+    zygote: Zygote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +174,9 @@ class Sandbox(Protocol):
 
     async def create(self, spec: Spec) -> Environment:
         """Make an environment and start its process. Raises SandboxError."""
+
+    async def prepare(self, zygote: Zygote) -> bool:
+        """Start a zygote ahead of need and wait until it can be forked; False: it cannot, and Specs are executed."""
 
     @property
     def summary(self) -> str:

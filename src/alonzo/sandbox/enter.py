@@ -9,7 +9,8 @@ privileges and executes the Spec's program.
 
 Both are started ahead of need and wait in the finished sandbox for their order, the first process without privileges
 already: init then adds the mounts that only this environment has and passes the order on. What is left for a cold start
-is those mounts and execve. `enter` is all that needs no order; a zygote's child can do that and go on in its own code.
+is those mounts and execve. A zygote's clones (`forked`) come the same way, but for the end: their first process has the
+runtime in it already and goes on with that instead of executing it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TELEMETRY_FD = 62
 EAGER = -10
 _ERROR_FD, _ORDERS_FD = 63, 64
 _HOSTNAME = "169.254.100.1"
-_NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
+NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 #: Stages at which making an environment can fail, as told to the server.
 SANDBOX, CWD, EXEC = b"sandbox", b"cwd", b"exec"
 #: What init says when it waits for its order.
@@ -43,21 +44,26 @@ class Place:
 
     __slots__ = ("filter", "host", "last_cap", "priority", "root", "rootless")
 
-    def __init__(self, root: mounts.Root, filter: bytes, *, rootless: bool) -> None:
+    def __init__(
+        self, root: mounts.Template, filter: bytes, host: int, priority: int, last_cap: int, *, rootless: bool
+    ) -> None:
         self.root = root
         self.filter = filter
         self.rootless = rootless
-        self.priority = max(0, os.getpriority(os.PRIO_PROCESS, 0))
-        self.last_cap = confine.last_capability()
-        self.host = os.pidfd_open(os.getpid())
+        self.priority = priority
+        self.last_cap = last_cap
+        #: A pidfd of the host.
+        self.host = host
 
 
 class Site:
     """What init has before it knows its order: where it lies, and the writing ends of its pipes."""
 
-    __slots__ = ("channel", "error", "files", "into", "join", "netns", "output", "status", "telemetry", "uid")
+    __slots__ = ("channel", "error", "files", "into", "join", "netns", "output", "status", "telemetry", "trees", "uid")
 
     def __init__(self, netns: int, uid: int, join: list[int], into: int, files: list[tuple[str, str]]) -> None:
+        #: For a zygote, which cannot see the files: descriptors of `clone_tree` in their place.
+        self.trees: list[tuple[int, str]] = []
         self.netns = netns
         self.uid = uid
         self.join = join
@@ -87,7 +93,7 @@ class _Failed(Exception):
 
 def start(place: Place, site: Site) -> int:
     """Clone init; answers its process id. Failures inside are written to the pipe `site.error` and end init."""
-    pid = syscalls.clone(_NAMESPACES)
+    pid = syscalls.clone(NAMESPACES)
     if pid == 0:
         gc.disable()  # it would copy the pages shared with the host
         try:
@@ -104,7 +110,7 @@ def start(place: Place, site: Site) -> int:
 def _keep_only(place: Place, site: Site) -> None:
     """Close what belongs to the host and to other environments, first of all the host's own socket to the server."""
     wanted = [site.channel, site.status, site.error, site.output, site.telemetry, site.netns, place.host]
-    wanted += [*site.join, *((site.into,) if site.into >= 0 else ())]
+    wanted += [*site.join, *((site.into,) if site.into >= 0 else ()), *(tree for tree, _ in site.trees)]
     base = max(64, *wanted) + 1
     # First out of the way: a descriptor may bear a number that is another's target.
     moved = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, base) for each in wanted]
@@ -118,6 +124,8 @@ def _keep_only(place: Place, site: Site) -> None:
     site.join = list(range(10, 10 + len(site.join)))
     if site.into >= 0:
         site.into = 10 + len(site.join)
+    first_tree = 3 + len(moved) - len(site.trees)
+    site.trees = [(first_tree + index, target) for index, (_, target) in enumerate(site.trees)]
 
 
 def enter(place: Place, site: Site) -> None:
@@ -125,7 +133,7 @@ def enter(place: Place, site: Site) -> None:
     die_with_host(place)
     syscalls.setns(site.netns, syscalls.CLONE_NEWNET)
     os.close(site.netns)
-    mounts.enter(place.root, site.files)
+    mounts.enter(place.root, site.files, site.trees)
     _socket.sethostname(_HOSTNAME)
     os.umask(0o022)
 
@@ -138,23 +146,66 @@ def die_with_host(place: Place) -> None:
         os._exit(127)
 
 
-def _obey(place: Place, site: Site) -> None:
+def forked(place: Place, site: Site) -> Order:
+    """In a zygote's clone: init never returns; the first process does, with its order, when it has all of it but its
+    variables. It has given up its privileges then.
+    """
+    try:
+        _keep_only(place, site)
+        enter(place, site)
+        ours, theirs = _order_pipe()
+        first = os.fork()  # and not clone: Python and the C library must know that this is another process
+        if first == 0:
+            ours.close()
+            os.close(site.channel)
+            if site.into >= 0:
+                _join_by_name(site.into)
+            order = _be_first(place, site, theirs, is_fork=True)
+            _change_folder(order)
+            os.close(_ERROR_FD)
+            return order
+        theirs.close()
+        _lead(place, site, ours, first)
+    except BaseException as error:
+        report(site.error, error)
+    os._exit(127)
+
+
+def _join_by_name(group: int) -> None:
+    descriptor = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=group)
+    try:
+        os.write(descriptor, b"0")
+    finally:
+        os.close(descriptor)
+
+
+def _order_pipe() -> tuple[_socket.socket, _socket.socket]:
     kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
     for end in (ours, theirs):
         end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    return ours, theirs
+
+
+def _obey(place: Place, site: Site) -> None:
+    ours, theirs = _order_pipe()
     first = syscalls.clone(0, site.into)
     if first == 0:
         try:
             ours.close()
             os.close(site.channel)
-            _be_first(place, site, theirs)
+            run(_be_first(place, site, theirs))
         except BaseException as error:
             report(site.error, error)
         finally:
             os._exit(127)
     theirs.close()
+    _lead(place, site, ours, first)
+
+
+def _lead(place: Place, site: Site, ours: _socket.socket, first: int) -> None:
+    """In init: wait for the order, complete the sandbox, pass the order on, and from then on only reap."""
     channel = _socket.socket(fileno=site.channel)
     _say_waiting(place, channel)
     message, descriptors = wire.receive(channel)
@@ -163,6 +214,10 @@ def _obey(place: Place, site: Site) -> None:
     order = Order(wire.unpack(message))
     gate = [descriptors.pop()] if order.gated else []
     mounts.show(order.targets, descriptors)
+    if place.rootless and not place.root.path:
+        # A zygote was executed inside the host's user namespace, so its clones, undumpable or not, belong in /proc to
+        # the "root" of that, which is the function's own uid.
+        mounts.hide_init()
     wire.send(ours, message, gate)
     _be_init(place, site, first, stay=bool(gate))
 
@@ -213,7 +268,8 @@ def _reap_for_ever(first: int) -> None:
             os.close(3)
 
 
-def _be_first(place: Place, site: Site, orders: _socket.socket) -> None:
+def _be_first(place: Place, site: Site, orders: _socket.socket, *, is_fork: bool = False) -> Order:
+    """The first process until it has its order, and after."""
     for group in site.join:
         os.write(group, b"0")
     if place.rootless:  # init does not follow: the mounts belong to the host's user namespace
@@ -224,10 +280,11 @@ def _be_first(place: Place, site: Site, orders: _socket.socket) -> None:
         write_own("/proc/self/oom_score_adj", b"500")  # if the machine runs out of memory, functions go first
     os.setsid()
     orders = _arrange_descriptors(site, orders)
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # Python ignores them, and execve would keep that
-        _signal.signal(number, _signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+    if not is_fork:
+        reset_for_exec()
     confine.drop_privileges(site.uid, place.last_cap, place.filter)
+    if is_fork:  # the change of credentials took it away, and execve would give it back
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
     message, gate = wire.receive(orders)
     if not message:
         os._exit(0)
@@ -237,15 +294,28 @@ def _be_first(place: Place, site: Site, orders: _socket.socket) -> None:
     set_limits(order)
     if gate and not os.read(gate[0], 1):  # nobody will let it go on
         os._exit(0)
-    run(order)
+    for descriptor in gate:
+        os.close(descriptor)
+    return order
 
 
-def run(order: Order) -> None:
-    """Execute the order's program where it wants to be."""
+def reset_for_exec() -> None:
+    """What Python changed of itself and execve would keep."""
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+
+
+def _change_folder(order: Order) -> None:
     try:
         os.chdir(order.cwd)
     except OSError as error:
         raise _Failed(CWD, error) from error
+
+
+def run(order: Order) -> None:
+    """Execute the order's program where it wants to be."""
+    _change_folder(order)
     try:
         execute(order.argv, order.env)
     except OSError as error:

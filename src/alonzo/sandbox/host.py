@@ -2,7 +2,7 @@
 
 It is started by `namespaces.NamespaceSandbox`, talks `wire` over the socket it was given, lives in a mount namespace of
 its own (so every mount vanishes with it), and ends when the server does. It imports nothing large: its memory is what
-every environment's init shares, and a later zygote forks from here. `machine` says what it found and could set up.
+every environment's init shares. `machine` says what it found and could set up.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from alonzo.sandbox.machine import Machine
 from alonzo.sandbox.stock import Slot
 from alonzo.sandbox.tmpdisk import Disk
 from alonzo.sandbox.watchdog import INTERVAL_S, Tree, descendants, signal_tree
+from alonzo.sandbox.zygotes import Zygote
 
 _IDLE_MS = 10  # how long nobody must have asked for anything before the stock is filled up
 _TIDY_MS = 200
+_ZYGOTES_MS = 60_000
 _SIGCONT, _SIGSTOP = 18, 19
 
 
@@ -60,6 +62,7 @@ class Host:
         self.machine = Machine(folder)
         self.stock = self.machine.stock
         self.living: dict[bytes, Living] = {}
+        self.zygotes = self.machine.zygotes
         self._look_at = 0.0
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._watch(control.fileno(), self._receive)
@@ -74,14 +77,14 @@ class Host:
         wire.send(self.control, wire.pack(wire.READY, *fields))
         tended = False
         while True:
-            wait_ms = _IDLE_MS if not tended else _TIDY_MS if self.stock.untidy else None
+            wait_ms = _IDLE_MS if not tended else _TIDY_MS if self.stock.untidy else self._patience_ms
             if self._look():
                 wait_ms = int(INTERVAL_S * 1000)
             ready = self.poll.poll(wait_ms)
             while self.stock.stocker.early:
                 self._arrived()
             if not ready:
-                self.stock.tend()
+                self._tend()
                 tended = True
             for descriptor, _ in ready:
                 if descriptor in self.watched:  # an earlier one of this round may have ended it
@@ -123,6 +126,8 @@ class Host:
             self._release(fields[1])
         elif fields[0] in (wire.SPAWN, wire.SIGNAL, wire.SOCKET):
             self._serve(fields[0], fields[1], fields[2], fields[3:])
+        elif fields[0] == wire.ZYGOTE:
+            self._learn(fields[1], fields[2:])
         elif fields[0] == wire.STOP:
             raise _Gone
         else:
@@ -167,6 +172,58 @@ class Host:
         self.stock.lost(slot)
         self.stock.remove(slot)
 
+    def _tend(self) -> None:
+        for zygote in self.zygotes.unused():
+            self._unwatch(zygote.channel.fileno())
+            self.zygotes.retire(zygote)
+        for slot in self.stock.surplus():
+            self._abandon(slot)
+        self.stock.tend()
+
+    @property
+    def _patience_ms(self) -> int | None:
+        return _ZYGOTES_MS if self.zygotes.living else None
+
+    # -- zygotes ---------------------------------------------------------------------------------------------------
+
+    def _learn(self, key: bytes, fields: list[bytes]) -> None:
+        problem = ""
+        try:
+            self.zygotes.learn(key, fields)
+            self._begin_zygote(key)
+        except (OSError, ValueError) as error:
+            problem = str(error) or type(error).__name__
+        if problem:
+            self._reply(wire.PREPARED, key, problem.encode("utf-8", "replace"))
+
+    def _begin_zygote(self, key: bytes) -> None:
+        zygote = self.zygotes.wanted(key)
+        if zygote is not None:
+            self._watch(zygote.channel.fileno(), lambda: self._zygote_spoke(zygote))
+
+    def _zygote_spoke(self, zygote: Zygote) -> None:
+        if self.zygotes.spoke(zygote):
+            self._reply(wire.PREPARED, zygote.key, b"")
+            return
+        self._lose(zygote)
+        self._reply(wire.PREPARED, zygote.key, b"the runtime ended before it could be forked")
+
+    def _lose(self, zygote: Zygote) -> None:
+        self._unwatch(zygote.channel.fileno())
+        self.zygotes.lost(zygote)
+
+    def _slot(self, key: bytes, *, linked: bool) -> Slot:
+        """A sandbox that comes of the zygote, or a plain one where that is not ready."""
+        zygote = self.zygotes.ready(key)
+        if zygote is not None:
+            try:
+                return self.stock.slot((linked, key))
+            except (OSError, ValueError):
+                self._lose(zygote)
+        elif key:
+            self._begin_zygote(key)
+        return self.stock.slot((linked, b""))
+
     # -- create ----------------------------------------------------------------------------------------------------
 
     def _create(self, fields: list[bytes]) -> None:
@@ -182,15 +239,18 @@ class Host:
         memory_mib, tmp_mib, pids, nofile, internet, gated = (int(number) for number in fields[5].split())
         words = wire.split(fields[4])
         mounts = sorted(zip(words[::2], words[1::2], strict=True), key=lambda pair: pair[1].count("/"))
-        self.machine.place.root.prepare(mounts)
+        self.machine.root.prepare(mounts)
         trees: list[int] = []
         gate: list[int] = []
         disk = self._disk(fields[6], tmp_mib)
         slot = None
         try:
             # Where there is no way out, environments that ask for one go without; `enforcements` says so.
-            slot = self.stock.slot(linked=bool(internet) and not self.stock.stocker.internet_problem)
+            slot = self._slot(fields[7], linked=bool(internet) and not self.stock.stocker.internet_problem)
             self._watch(slot.pidfd, lambda: self._lost(slot))
+            if slot.kind[1]:
+                there = self.zygotes.targets(slot.kind[1])
+                mounts = [pair for pair in mounts if pair[1] not in there]
             for source, _ in mounts:
                 trees.append(syscalls.clone_tree(source))
             if slot.group is not None:
@@ -339,6 +399,7 @@ class Host:
             self.stock.remove(living.slot)
             if living.disk is not None:
                 self.stock.discard(living.disk)
+        self.zygotes.close()
         self.stock.close()
         self.machine.close()
 

@@ -14,6 +14,7 @@ from alonzo.sandbox.mounts import Root
 from alonzo.sandbox.netns import NetworkMaker
 from alonzo.sandbox.stock import Stock
 from alonzo.sandbox.tmpdisk import LoopDisks, MemoryDisks
+from alonzo.sandbox.zygotes import Zygotes
 
 _MKFS = ("/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4", "/usr/local/sbin/mkfs.ext4")
 
@@ -58,12 +59,15 @@ class Machine:
         syscalls.mount("alonzo", self.run, "tmpfs", flags, "mode=755,size=64m")
         for name in ("root", "tmp", "users"):
             os.mkdir(f"{self.run}/{name}")
-        root = Root(f"{self.run}/root", rootless=self.rootless)
+        self.root = Root(f"{self.run}/root", rootless=self.rootless)
         program = seccomp.build(syscalls.MACHINE)
-        self.place = Place(root, program, rootless=self.rootless)
+        priority = max(0, os.getpriority(os.PRIO_PROCESS, 0))
+        host = os.pidfd_open(os.getpid())
+        self.place = Place(self.root, program, host, priority, confine.last_capability(), rootless=self.rootless)
         self.tmp_problem = ""
         disks = self._disks(folder)
-        self.stock = Stock(self.run, self.place, NetworkMaker(), self.groups, disks)
+        self.zygotes = Zygotes(self.place, self.root)
+        self.stock = Stock(self.run, self.place, NetworkMaker(), self.groups, disks, self.zygotes)
         self.stock.check()
 
     def _separate(self) -> None:

@@ -90,14 +90,33 @@ def _isdir(path: str) -> bool:
         return False
 
 
-class Root:
+class Template:
+    """What `enter` must know of a root; with `path` "" it is the caller's own already (a zygote's)."""
+
+    __slots__ = ("fixed_folders", "hidden", "hidden_folders", "path")
+
+    def __init__(self, path: str, hidden: list[str], hidden_folders: list[str], fixed_folders: list[str]) -> None:
+        self.path = path
+        self.hidden = hidden
+        self.hidden_folders = hidden_folders
+        self.fixed_folders = fixed_folders
+
+
+class Root(Template):
     """The template, at `path` in the host's mount namespace."""
 
+    __slots__ = ("_known",)
+
     def __init__(self, path: str, *, rootless: bool) -> None:
-        self.path = path
         self._known: set[tuple[str, bool]] = set()
         options = "mode=755,size=16m,nr_inodes=16k"
         mount("alonzo", path, "tmpfs", MS_NOSUID | (MS_NODEV if rootless else 0), options)
+        super().__init__(
+            path,
+            [name for name in _HIDDEN if os.path.exists(f"/proc/{name}")],
+            [name for name in _HIDDEN_FOLDERS if _isdir(f"/proc/{name}")],
+            [name for name in _FIXED_FOLDERS if _isdir(f"/proc/{name}")],
+        )
         for name in _EMPTY:
             os.mkdir(f"{path}/{name}", 0o755)
         os.mkdir(f"{path}/var")
@@ -106,9 +125,6 @@ class Root:
         self._system()
         self._etc(rootless)
         self._devices(rootless)
-        self.hidden = [name for name in _HIDDEN if os.path.exists(f"/proc/{name}")]
-        self.hidden_folders = [name for name in _HIDDEN_FOLDERS if _isdir(f"/proc/{name}")]
-        self.fixed_folders = [name for name in _FIXED_FOLDERS if _isdir(f"/proc/{name}")]
 
     def _system(self) -> None:
         for name in _SYSTEM:
@@ -181,16 +197,27 @@ class Root:
             _write(point, "")
 
 
-def enter(root: Root, files: list[tuple[str, str]]) -> None:
-    """In init, with its own mount and pid namespaces and all capabilities: pivot into the template.
+def enter(root: Template, files: list[tuple[str, str]], trees: list[tuple[int, str]]) -> None:
+    """In init, with its own mount and pid namespaces and all capabilities: be in the template, with a /proc.
 
-    `files` are (source, target) pairs that go over files of the template.
+    `files` are (source, target) pairs that go over files of the template; `trees` are the same for descriptors of
+    `clone_tree`, from where the sources cannot be seen any more.
     """
     path = root.path
     for source, target in files:
         bind(source, f"{path}{target}", READ_ONLY, recursive=False)
+    for descriptor, target in trees:
+        syscalls.attach_mount(descriptor, f"{path}{target}")
+        os.close(descriptor)
+        restrict_mount(f"{path}{target}", READ_ONLY, recursive=False)
     mount("proc", f"{path}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     _mask(root)
+    if path:
+        pivot(path)
+
+
+def pivot(path: str) -> None:
+    """Make the template at `path` the root, for ever and read-only."""
     restrict_mount(path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, recursive=False)
     os.chdir(path)
     # Both arguments the same: the old root lands on top of the new one, and is taken away from there.
@@ -199,7 +226,7 @@ def enter(root: Root, files: list[tuple[str, str]]) -> None:
     os.chdir("/")
 
 
-def _mask(root: Root) -> None:
+def _mask(root: Template) -> None:
     """Most of these only root may read or write anyway; the masks hold even if that should fail."""
     proc = f"{root.path}/proc"
     for name in root.hidden:
@@ -208,6 +235,11 @@ def _mask(root: Root) -> None:
         bind(f"{root.path}/srv", f"{proc}/{name}", MOUNT_ATTR_RDONLY)
     for name in root.fixed_folders:
         bind(f"{proc}/{name}", f"{proc}/{name}", MOUNT_ATTR_RDONLY)
+
+
+def hide_init() -> None:
+    """In init: let nothing be seen of it in /proc but that it is there."""
+    bind("/srv", "/proc/1", MOUNT_ATTR_RDONLY)
 
 
 def show(targets: list[str], descriptors: list[int]) -> None:

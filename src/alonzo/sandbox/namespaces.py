@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import resource
 import socket
@@ -18,8 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alonzo.sandbox import wire
-from alonzo.sandbox.base import Enforcement, SandboxError, Spec
+from alonzo.sandbox.base import Enforcement, SandboxError, Spec, Zygote
 from alonzo.sandbox.environment import NamespaceEnvironment
+
+log = logging.getLogger(__name__)
 
 _START_TIMEOUT_S = 20.0
 _CREATE_TIMEOUT_S = 30.0
@@ -47,6 +50,9 @@ class NamespaceSandbox:
         self._asked: dict[tuple[bytes, str], asyncio.Future[None]] = {}
         self._requests: dict[bytes, asyncio.Future[list[int]]] = {}
         self._count = 0
+        #: The keys of zygotes that the host has been told of, and what it said of each.
+        self._zygotes: dict[Zygote, bytes] = {}
+        self._prepared: dict[bytes, asyncio.Future[bool]] = {}
         self._outbox: deque[bytes] = deque()
         self._ready: asyncio.Future[list[bytes]] | None = None
 
@@ -235,6 +241,8 @@ class NamespaceSandbox:
                 self._ready.set_exception(error)
         elif kind == wire.ENDED and id in self._living:
             self._living[id].ended(oom=fields[2] == wire.OOM)
+        elif kind == wire.PREPARED:
+            self._zygote_ready(fields[1], fields[2].decode("utf-8", "replace"))
         elif kind == wire.RELEASED and (kind, id) in self._asked:
             future = self._asked.pop((kind, id))
             if not future.done():
@@ -265,10 +273,46 @@ class NamespaceSandbox:
             if not answer.done():
                 answer.set_result(None)
         self._asked.clear()
+        for key in tuple(self._prepared):
+            self._zygote_ready(key, "the sandbox host has died")
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(SandboxError("the sandbox host ended while it started; its output says why"))
         for environment in self._living.values():
             environment.lost()
+
+    # -- zygotes ---------------------------------------------------------------------------------------------------
+
+    async def prepare(self, zygote: Zygote) -> bool:
+        """See `base.Sandbox.prepare`."""
+        key = self._key(zygote)
+        future = self._prepared.get(key)
+        if future is None:
+            return False
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            return False
+
+    def _key(self, zygote: Zygote) -> bytes:
+        """Its key; the host is told of it the first time."""
+        key = self._zygotes.get(zygote)
+        if key is None:
+            env = [f"{name}={value}" for name, value in zygote.env]
+            mounts = [word for mount in zygote.mounts for word in (str(mount.source.absolute()), mount.target)]
+            fields = [wire.join(tuple(each)) for each in (zygote.argv, env, mounts)]
+            key = self._zygotes[zygote] = b"%d" % (len(self._zygotes) + 1)
+            self._prepared[key] = asyncio.get_running_loop().create_future()
+            self.send(wire.ZYGOTE, key.decode(), *fields)
+        return key
+
+    def _zygote_ready(self, key: bytes, problem: str) -> None:
+        """The first word about it counts; the host starts it again by itself."""
+        future = self._prepared.get(key)
+        if future is not None and not future.done():
+            future.set_result(not problem)
+            if problem:
+                log.warning("Environments are executed, not forked: %s.", problem)
 
     # -- environments ----------------------------------------------------------------------------------------------
 
@@ -298,12 +342,13 @@ class NamespaceSandbox:
         try:
             words = [spec.argv, [f"{name}={value}" for name, value in env.items()], [spec.cwd], mounts]
             fields = [wire.join(tuple(each)) for each in words]
+            zygote = self._key(spec.zygote) if spec.zygote is not None else b""
         except wire.WireError as error:
             raise SandboxError(f"the environment's description cannot be sent: {error}") from error
         future: asyncio.Future[NamespaceEnvironment] = asyncio.get_running_loop().create_future()
         self._creating[spec.id] = (spec, future)
         try:
-            self.send(wire.CREATE, spec.id, *fields, numbers.encode(), spec.tmp_of.encode())
+            self.send(wire.CREATE, spec.id, *fields, numbers.encode(), spec.tmp_of.encode(), zygote)
         except SandboxError:
             self._creating.pop(spec.id, None)
             raise

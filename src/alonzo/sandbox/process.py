@@ -32,6 +32,7 @@ from alonzo.sandbox.base import (
     Mount,
     SandboxError,
     Spec,
+    Zygote,
 )
 
 _MEND = "run on Linux, as root or with user namespaces (alonzo doctor names what is missing)"
@@ -313,6 +314,10 @@ class ProcessSandbox:
         if self._root is not None:
             shutil.rmtree(self._root, ignore_errors=True)
             self._root = None
+
+    async def prepare(self, zygote: Zygote) -> bool:
+        """There are none here."""
+        return False
 
     async def create(self, spec: Spec) -> ProcessEnvironment:
         """Start the process."""

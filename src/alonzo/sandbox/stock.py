@@ -7,30 +7,35 @@ import contextlib
 import os
 from time import sleep
 
-from alonzo.sandbox import cgroup1, cgroup2, enter, stocker, wire
+from alonzo.sandbox import cgroup1, cgroup2, enter, stocker, syscalls, wire
 from alonzo.sandbox.confine import UidBlock
 from alonzo.sandbox.mounts import passwd
 from alonzo.sandbox.netns import NetworkMaker
 from alonzo.sandbox.stocker import Stocker
 from alonzo.sandbox.tmpdisk import Disk, LoopDisks, MemoryDisks
+from alonzo.sandbox.zygotes import Zygotes
 
-_SLOTS, _OTHER_SLOTS = 8, 1
+#: How many sandboxes lie ready: of the kind that was wanted last, of those before, and of each plain kind at least.
+_SLOTS = (8, 4, 2, 2)
+_PLAIN_SLOTS = 1
 _DISKS = 8
 #: The size of /tmp unless a function asks for more.
 DEFAULT_TMP_MIB = 512
 
 Group = cgroup1.Group | cgroup2.Group
 Groups = cgroup1.Groups | cgroup2.Groups
+#: Whether there is a way to the internet, and the key of the zygote that its first process comes of (b"": none).
+Kind = tuple[bool, bytes]
 
 
 class Slot:
     """A sandbox whose init waits for its order; used once. `shared` goes to the server with the control files."""
 
-    __slots__ = ("channel", "doors", "group", "key", "linked", "netns", "pid", "pidfd", "shared", "uid")
+    __slots__ = ("channel", "doors", "group", "key", "kind", "netns", "pid", "pidfd", "shared", "uid")
 
-    def __init__(self, key: int, uid: int, *, linked: bool) -> None:
+    def __init__(self, key: int, uid: int, kind: Kind) -> None:
         self.key = key
-        self.linked = linked
+        self.kind = kind
         self.uid = uid
         self.pid = self.pidfd = self.netns = -1
         self.group: Group | None = None
@@ -83,6 +88,7 @@ class Stock:
         networks: NetworkMaker,
         groups: Groups | None,
         disks: LoopDisks | MemoryDisks,
+        zygotes: Zygotes,
     ) -> None:
         self._run = run
         self._place = place
@@ -90,9 +96,9 @@ class Stock:
         self._groups = groups
         self._makers = disks
         self._uids = None if place.rootless else UidBlock()
-        # By whether they have a way to the internet; `_kind` is the kind that was wanted last.
-        self._shelves: dict[bool, list[Slot]] = {False: [], True: []}
-        self._kind = False
+        self._zygotes = zygotes
+        # In the order in which they were wanted, the last one last.
+        self._shelves: dict[Kind, list[Slot]] = {(True, b""): [], (False, b""): []}
         self._disks: list[Disk] = []
         self._unremoved: list[Group] = []
         self._count = 0
@@ -103,26 +109,26 @@ class Stock:
 
     # -- making ----------------------------------------------------------------------------------------------------
 
-    def _make(self, netns: int, listeners: list[int], key: int, *, linked: bool) -> Slot:
+    def _make(self, netns: int, listeners: list[int], key: int, kind: Kind) -> Slot:
         """Start an init in the network namespace `netns`; takes the descriptors over."""
-        slot = Slot(key, self._uids.take() if self._uids is not None else -1, linked=linked)
+        slot = Slot(key, self._uids.take() if self._uids is not None else -1, kind)
         slot.netns, slot.shared = netns, listeners
         writers: list[int] = []
         try:
             slot.group = self._groups.make() if self._groups is not None else None
             join, into = (slot.group.join, slot.group.into) if slot.group is not None else ([], -1)
-            site = enter.Site(netns, slot.uid, join, into, self._files(slot.uid, linked=linked))
+            site = enter.Site(netns, slot.uid, join, into, self._files(slot.uid, linked=kind[0]))
             for _ in range(4):
                 reader, writer = os.pipe()
                 slot.shared.append(reader)
                 writers.append(writer)
             site.output, site.telemetry, site.error, site.status = writers
-            kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-            slot.channel, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
+            packets = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+            slot.channel, theirs = _socket.socketpair(_socket.AF_UNIX, packets)
             slot.channel.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
             writers.append(theirs.detach())
             site.channel = writers[-1]
-            slot.pid = enter.start(self._place, site)
+            slot.pid = self._fork(kind[1], site, writers) if kind[1] else enter.start(self._place, site)
             slot.pidfd = os.pidfd_open(slot.pid)
         except BaseException:
             self.remove(slot)
@@ -131,6 +137,16 @@ class Stock:
             for descriptor in writers:
                 os.close(descriptor)
         return slot
+
+    def _fork(self, key: bytes, site: enter.Site, closing: list[int]) -> int:
+        """By a zygote, which sees no file of ours; what is opened for it is added to `closing`."""
+        zygote = self._zygotes.ready(key)
+        if zygote is None:
+            raise OSError(3, "the zygote has gone")
+        for source, target in site.files:
+            closing.append(syscalls.clone_tree(source))
+            site.trees.append((closing[-1], target))
+        return zygote.fork(site)
 
     def _files(self, uid: int, *, linked: bool) -> list[tuple[str, str]]:
         """Files over those of the template: name servers; /etc/passwd and /etc/group that know the own uid."""
@@ -153,7 +169,7 @@ class Stock:
         _write(self._resolv_conf, self.stocker.resolv_conf)
 
     def _check_first(self) -> None:
-        slot = self._make(*self._networks.make(), self._next_key(), linked=False)
+        slot = self._make(*self._networks.make(), self._next_key(), (False, b""))
         if slot.waits():
             self.put(slot)
             return
@@ -168,18 +184,18 @@ class Stock:
 
     def put(self, slot: Slot) -> None:
         """On the shelf."""
-        self._shelves[slot.linked].append(slot)
+        self._shelves.setdefault(slot.kind, []).append(slot)
 
-    def slot(self, *, linked: bool) -> Slot:
-        """A sandbox that nobody has used, with a way to the internet or without."""
-        self._kind = linked
-        if self._shelves[linked]:
-            return self._shelves[linked].pop(0)
+    def slot(self, kind: Kind) -> Slot:
+        """A sandbox of this kind that nobody has used."""
+        shelf = self._shelves[kind] = self._shelves.pop(kind, [])
+        if shelf:
+            return shelf.pop(0)
         key = self._next_key()
-        if not linked:
-            return self._make(*self._networks.make(), key, linked=False)
+        if not kind[0]:
+            return self._make(*self._networks.make(), key, kind)
         made = self.stocker.wait(stocker.LINKED, b"%d" % key)
-        return self._make(made[0], made[1:], key, linked=True)
+        return self._make(made[0], made[1:], key, kind)
 
     def disk(self, mib: int) -> Disk:
         """An empty disk."""
@@ -192,14 +208,14 @@ class Stock:
 
     def lost(self, slot: Slot) -> None:
         """A waiting init has died."""
-        if slot in self._shelves[slot.linked]:
-            self._shelves[slot.linked].remove(slot)
+        if slot in self._shelves.get(slot.kind, ()):
+            self._shelves[slot.kind].remove(slot)
 
     def remove(self, slot: Slot) -> None:
         """The slot's processes are gone: give back everything else."""
         slot.settle()
         slot.hang_up()
-        if slot.linked:
+        if slot.kind[0]:
             self.stocker.detach(slot.key)
         if self._uids is not None and slot.uid >= 0:
             self._uids.give_back(slot.uid)
@@ -225,13 +241,36 @@ class Stock:
     def tend(self) -> None:
         """Ask for what is wanting, and remove what could not be removed before."""
         self._unremoved = [group for group in self._unremoved if not group.remove()]
-        for linked, shelf in self._shelves.items():
-            if len(shelf) < (_SLOTS if linked == self._kind else _OTHER_SLOTS):
-                if linked and self.stocker.internet_problem:
-                    continue
+        for linked in (False, True):
+            if self._wanting(linked) is not None and not (linked and self.stocker.internet_problem):
                 self.stocker.ask(stocker.LINKED if linked else stocker.NETWORK, b"%d" % self._next_key())
         if len(self._disks) < _DISKS and isinstance(self._makers, LoopDisks):
             self.stocker.ask(stocker.DISK, b"%d" % DEFAULT_TMP_MIB)
+
+    def _sizes(self) -> dict[Kind, int]:
+        """How many sandboxes of each kind should lie ready. A kind whose zygote has gone is not made any more."""
+        alive = [kind for kind in reversed(self._shelves) if not kind[1] or self._zygotes.ready(kind[1]) is not None]
+        sizes = dict(zip(alive, _SLOTS, strict=False))
+        return {kind: max(sizes.get(kind, 0), 0 if kind[1] else _PLAIN_SLOTS) for kind in alive}
+
+    def _wanting(self, linked: bool) -> Kind | None:
+        for kind, size in self._sizes().items():
+            if kind[0] == linked and len(self._shelves[kind]) < size:
+                return kind
+        return None
+
+    def surplus(self) -> list[Slot]:
+        """Sandboxes for a zygote that are not wanted any more; the caller ends them."""
+        sizes = self._sizes()
+        extra = [slot for kind, shelf in self._shelves.items() if kind[1] for slot in shelf[sizes.get(kind, 0) :]]
+        for kind in [kind for kind, shelf in self._shelves.items() if kind not in sizes and not shelf]:
+            del self._shelves[kind]
+        return extra
+
+    def expect(self, kind: Kind) -> None:
+        """Environments of this kind will be wanted: have some ready, if nothing is known of later wishes."""
+        if kind not in self._shelves:
+            self._shelves[kind] = []
 
     def arrived(self) -> Slot | None:
         """Take what the helper made; a new sandbox is to be watched and put on the shelf by the caller."""
@@ -243,13 +282,13 @@ class Stock:
             return None
         try:
             linked = fields[0] == stocker.LINKED
-            return self._make(descriptors[0], descriptors[1:], int(fields[1]), linked=linked)
+            return self._make(descriptors[0], descriptors[1:], int(fields[1]), self._wanting(linked) or (linked, b""))
         except OSError:
             return None
 
     def close(self) -> None:
         """Give everything back; the inits on the shelf end when their channel does."""
-        for slot in (*self._shelves[False], *self._shelves[True]):
+        for slot in [slot for shelf in self._shelves.values() for slot in shelf]:
             slot.hang_up()
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(slot.pid, 0)

@@ -21,7 +21,7 @@ _PIVOT_ROOT, _SECCOMP, _CAPSET = {"x86_64": (155, 317, 126), "aarch64": (41, 277
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x00020000, 0x02000000, 0x04000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x08000000, 0x10000000, 0x20000000, 0x40000000
-CLONE_INTO_CGROUP = 0x200000000
+CLONE_PARENT, CLONE_INTO_CGROUP = 0x00008000, 0x200000000
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_NOATIME = 1, 2, 4, 8, 32, 1024
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
@@ -93,8 +93,11 @@ class _CloneArguments(ctypes.Structure):
 
 
 def clone(flags: int, cgroup: int = -1) -> int:
-    """fork() with `flags`, into the v2 cgroup whose folder is open as `cgroup`; answers 0 in the child."""
-    arguments = _CloneArguments(flags=flags, exit_signal=17)
+    """fork() with `flags`, into the v2 cgroup whose folder is open as `cgroup`; answers 0 in the child.
+
+    With CLONE_PARENT the child's end is told as the caller's own is.
+    """
+    arguments = _CloneArguments(flags=flags, exit_signal=0 if flags & CLONE_PARENT else 17)
     size = 64  # without set_tid, set_tid_size and cgroup: known to every kernel that has the call
     if cgroup >= 0:
         arguments.flags |= CLONE_INTO_CGROUP

@@ -15,6 +15,8 @@ MAX_DESCRIPTORS = 32
 
 # From the server.
 CREATE, KILL, RELEASE, STOP = b"create", b"kill", b"release", b"stop"
+# A zygote that CREATE may name: its key, argv, env and mounts. PREPARED answers when it is ready, or cannot be.
+ZYGOTE, PREPARED = b"zygote", b"prepared"
 # From the server where there are no control groups; they have no answer.
 FREEZE, THAW, LIMIT_CPU = b"freeze", b"thaw", b"limit_cpu"
 # From the host: READY carries the enforcements; CREATED and FAILED answer CREATE; ENDED says that nothing is left, and
