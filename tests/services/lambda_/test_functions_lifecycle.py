@@ -346,3 +346,32 @@ async def test_what_the_system_refuses_is_a_sentence_with_the_mend(world: Any, m
     shown = await world.active()
     assert shown["State"] == "Failed" and "Errno" not in shown["StateReason"]
     assert "'/srv/runtimes' (Permission denied): let the user who runs Alonzo" in shown["StateReason"]
+
+
+async def test_the_key_of_an_archive_is_shown_with_the_code(world: Any, make_zip: Any) -> None:
+    """SourceKMSKeyArn belongs to the archive: GetFunction shows it, other code comes without it."""
+    key = "arn:aws:kms:us-east-1:111111111111:key/one"
+    await world.create(Code={"ZipFile": make_zip(), "SourceKMSKeyArn": key})
+    assert (await world.call("GetFunction", FunctionName="f"))["Code"]["SourceKMSKeyArn"] == key
+    assert "SourceKMSKeyArn" not in await world.call("GetFunctionConfiguration", FunctionName="f")
+    await world.call("UpdateFunctionConfiguration", FunctionName="f", Timeout=5)
+    await world.active()
+    assert (await world.call("GetFunction", FunctionName="f"))["Code"]["SourceKMSKeyArn"] == key
+    await world.call("UpdateFunctionCode", FunctionName="f", ZipFile=make_zip("other = 1"))
+    assert "SourceKMSKeyArn" not in (await world.call("GetFunction", FunctionName="f"))["Code"]
+
+
+async def test_code_is_copied_not_referred_to(world: Any, make_zip: Any) -> None:
+    """The storage mode COPY is what happens; REFERENCE is refused."""
+    world.objects["code", "f.zip"] = make_zip()
+    source = {"S3Bucket": "code", "S3Key": "f.zip"}
+    error = await world.fails(
+        "CreateFunction",
+        FunctionName="f",
+        Runtime="python3.12",
+        Role="arn:aws:iam::111111111111:role/worker",
+        Handler="handler.handler",
+        Code={**source, "S3ObjectStorageMode": "REFERENCE"},
+    )
+    assert (error.code, "copies" in error.message) == ("InvalidParameterValueException", True)
+    await world.create(Code={**source, "S3ObjectStorageMode": "COPY"})

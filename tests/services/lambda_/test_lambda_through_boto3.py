@@ -76,6 +76,19 @@ def test_versions_keep_their_own_code(client: Any, function: Any, make_zip: Any)
     assert run(client, f"{name}:live") == ["one", "a"]
 
 
+def test_the_published_latest_is_replaced(client: Any, function: Any, make_zip: Any) -> None:
+    """`$LATEST.PUBLISHED` runs what was published, warm or not, until it is published again."""
+    text = "def handler(e, c): return [{!r}, c.function_version, c.invoked_function_arn.split(':')[-1]]"
+    name, qualifier = function(text.format("one")), "$LATEST.PUBLISHED"
+    client.publish_version(FunctionName=name, PublishTo="LATEST_PUBLISHED")
+    client.update_function_code(FunctionName=name, ZipFile=make_zip(text.format("two")))
+    client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+    assert run(client, name)[0] == "two"
+    assert run(client, name, Qualifier=qualifier) == ["one", qualifier, qualifier]
+    client.publish_version(FunctionName=name, PublishTo="LATEST_PUBLISHED")
+    assert run(client, name, Qualifier=qualifier) == ["two", qualifier, qualifier]
+
+
 def test_code_location_is_fetched_without_credentials(client: Any, function: Any, make_zip: Any) -> None:
     """Code.Location serves the archive to anyone who has the link, and only that link."""
     text = "def handler(e, c): return 1"

@@ -33,9 +33,8 @@ async def take(state: State, ctx: Context, source: Mapping[str, Any], *, operati
     """Store and check the archive that FunctionCode-like members name. Whoever does not keep it deletes the blob."""
     if source.get("ImageUri"):
         raise invalid("Alonzo does not run container images yet. Use PackageType Zip.")
-    for member in ("S3ObjectStorageMode", "SourceKMSKeyArn"):
-        if source.get(member):
-            raise invalid(f"Alonzo does not support {member} yet. Leave it out.")
+    if source.get("S3ObjectStorageMode") == "REFERENCE":
+        raise invalid("Alonzo does not refer to code in S3, it copies it. Use the S3ObjectStorageMode COPY.")
     if "ZipFile" in source:
         if source.get("S3Bucket") or source.get("S3Key"):
             raise invalid("Please do not provide other FunctionCode parameters when supplying a ZipFile.")

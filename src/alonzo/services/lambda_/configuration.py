@@ -22,10 +22,11 @@ _UNSUPPORTED = (
     "DurableConfig",
     "RuntimeConfig",
     "AcceleratorConfig",
-    "PublishTo",
 )
 #: In a published version's configuration: the description that `$LATEST` had. Never shown.
 SOURCE_DESCRIPTION = "SourceDescription"
+#: The key that the code was given with; shown with the code.
+SOURCE_KEY = "SourceKMSKeyArn"
 #: The ARN of the runtime's build that a version was prepared with, as INIT_START names it.
 RUNTIME_VERSION = "RuntimeVersionArn"
 #: Members taken as they are.
@@ -52,6 +53,12 @@ def defaults(name: str, params: Mapping[str, Any]) -> Config:
         "TracingConfig": {"Mode": "PassThrough"},
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{name}"},
     }
+
+
+def with_source(config: Mapping[str, Any], source: Mapping[str, Any]) -> Config:
+    """The configuration with what is kept of FunctionCode-like members."""
+    kept = {name: value for name, value in config.items() if name != SOURCE_KEY}
+    return {**kept, SOURCE_KEY: source[SOURCE_KEY]} if source.get(SOURCE_KEY) else kept
 
 
 def check_new(name: str, params: Mapping[str, Any]) -> None:
@@ -173,7 +180,7 @@ def _logging(old: Mapping[str, Any], new: Mapping[str, Any]) -> Config:
 
 
 _OPTIONAL = ("DeadLetterConfig", "FileSystemConfigs", "KMSKeyArn")
-_SHOWN_APART = ("SnapStart", SOURCE_DESCRIPTION, RUNTIME_VERSION, *_OPTIONAL)
+_SHOWN_APART = ("SnapStart", SOURCE_DESCRIPTION, SOURCE_KEY, RUNTIME_VERSION, *_OPTIONAL)
 
 
 def timestamp(epoch: float) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 from alonzo.core.arn import arn
 
 LATEST = "$LATEST"
+#: The published version without a number, which publishing replaces.
+LATEST_PUBLISHED = "$LATEST.PUBLISHED"
 
 MAX_ZIPPED = 52_428_800
 MAX_UNZIPPED = 262_144_000
@@ -160,9 +162,9 @@ WORTH_ANOTHER_TRY = (NO_RUNTIME, NO_ROOM)
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a function, `$LATEST` or a number.
+    """One version of a function, `$LATEST`, `$LATEST.PUBLISHED` or a number.
 
-    `previous` is what `$LATEST` goes on running while an update is being prepared, or after one that failed.
+    `previous` is what one of the first two goes on running while an update is being prepared, or after one that failed.
     """
 
     account_id: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from alonzo.core.arn import arn
 from alonzo.core.context import Context
 from alonzo.services.lambda_.errors import invalid, not_found
-from alonzo.services.lambda_.models import LATEST
+from alonzo.services.lambda_.models import LATEST, LATEST_PUBLISHED
 
 _NAME = re.compile(
     r"(?:arn:aws[a-zA-Z-]*:lambda:)?"
@@ -62,8 +62,8 @@ def function_ref(ctx: Context, name: str, qualifier: str | None = None) -> Funct
 
 
 def is_version(qualifier: str) -> bool:
-    """Whether a qualifier is a published version's number."""
-    return _VERSION.fullmatch(qualifier) is not None
+    """Whether a qualifier is that of a published version."""
+    return qualifier == LATEST_PUBLISHED or _VERSION.fullmatch(qualifier) is not None
 
 
 def is_alias(qualifier: str) -> bool:

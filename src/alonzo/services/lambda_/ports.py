@@ -83,6 +83,9 @@ class Engine(Protocol):
     @property
     def pollers(self) -> Pollers: ...
 
+    async def prepare(self, version: FunctionVersion) -> None:
+        """Have ready what the version's environments are made of, beside its code. Raises ServiceError."""
+
     def retire(self, function_arn: str, version: str = "") -> None:
         """Let the environments of a version, or of every version, take no further invocation."""
 

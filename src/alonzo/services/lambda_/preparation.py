@@ -13,7 +13,7 @@ from alonzo.core.errors import ServiceError
 from alonzo.engine.function import FunctionVersion
 from alonzo.runtimes import CodeError, RuntimeUnavailable
 from alonzo.services.lambda_ import configuration
-from alonzo.services.lambda_.models import BAD_CODE, LATEST, NO_ROOM, NO_RUNTIME, Status, Version
+from alonzo.services.lambda_.models import BAD_CODE, NO_ROOM, NO_RUNTIME, Status, Version
 from alonzo.services.lambda_.names import FunctionRef
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import code as code_store
@@ -112,6 +112,7 @@ class Preparation:
         failure: Status | None = None
         try:
             root = await self._state.runtimes.root(version)
+            await self._state.engine.prepare(version)
             return None, root.runtime_version_arn
         except RuntimeUnavailable as error:
             failure = Status("Failed", str(error), NO_RUNTIME)
@@ -136,7 +137,7 @@ class Preparation:
 
         def retire(_: None) -> None:
             if prepared.previous is not None and failure is None:
-                self._state.engine.retire(FunctionRef(*key).arn, LATEST)
+                self._state.engine.retire(FunctionRef(*key).arn, prepared.version)
 
         await self._state.write(key, settle, retire)
 

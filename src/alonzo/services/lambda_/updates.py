@@ -7,14 +7,12 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from alonzo.services.lambda_ import errors
-from alonzo.services.lambda_.models import CREATING, LATEST, Body, Status, Version
+from alonzo.services.lambda_ import errors, publishing
+from alonzo.services.lambda_.models import LATEST, Body, Version
 from alonzo.services.lambda_.names import FunctionRef
 from alonzo.services.lambda_.state import State, need_function, need_idle
 from alonzo.services.lambda_.store import functions
 from alonzo.services.lambda_.store.code import Freed
-
-_UPDATING = Status("InProgress", CREATING, "Creating")
 
 
 def latest(connection: Connection, ref: FunctionRef, revision_id: str | None) -> Version:
@@ -34,11 +32,12 @@ async def update(
     revision_id: str | None,
     change: Callable[[Connection, Body, Freed], Body],
     *,
-    publish: bool = False,
+    publish_to: str = "",
 ) -> Version:
     """Store the body that `change` makes and have it prepared; returns what the operation shows.
 
-    With `publish` that is the version published, which becomes active when the update is done.
+    With `publish_to` (see `publishing.target`) that is the version published, which becomes active when the update is
+    done.
     """
 
     def transaction(connection: Connection, freed: Freed) -> Version:
@@ -51,32 +50,15 @@ async def update(
             body=body,
             previous=None if failed else current.running,
             modified=state.now(),
-            update=_UPDATING,
+            update=publishing.UPDATING,
         )
         functions.put_version(connection, updated, freed)
-        if not publish:
+        if not publish_to:
             return updated
-        return _publish(connection, state, updated, freed)
+        return publishing.publish(connection, state, updated, freed, to=publish_to, ready=False)
 
     def prepare(shown: Version) -> None:
         for version in {LATEST, shown.version}:
             state.prepare(ref.key, version)
 
     return await state.write(ref.key, transaction, prepare)
-
-
-def _publish(connection: Connection, state: State, updated: Version, freed: Freed) -> Version:
-    function = functions.get_function(connection, (updated.account_id, updated.region, updated.name))
-    assert function is not None
-    number = function.last_version + 1
-    functions.put_function(connection, replace(function, last_version=number))
-    published = replace(
-        updated,
-        version=str(number),
-        revision_id=state.new_id(),
-        previous=None,
-        state=Status("Pending", CREATING, "Creating"),
-        update=Status(""),
-    )
-    functions.put_version(connection, published, freed)
-    return published

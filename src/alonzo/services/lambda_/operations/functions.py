@@ -8,12 +8,12 @@ from sqlalchemy import Connection
 
 from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
-from alonzo.services.lambda_ import archives, configuration, paging, signing, tagging
+from alonzo.services.lambda_ import archives, configuration, paging, publishing, signing, tagging
 from alonzo.services.lambda_.archives import Archive
 from alonzo.services.lambda_.destinations import check_dead_letter, check_dead_letter_role
 from alonzo.services.lambda_.errors import conflict, function_not_found, invalid
 from alonzo.services.lambda_.layering import resolve_layers
-from alonzo.services.lambda_.models import CREATING, LATEST, Body, Function, Layer, Status, Version
+from alonzo.services.lambda_.models import LATEST, Body, Function, Layer, Status, Version
 from alonzo.services.lambda_.names import FunctionRef, function_ref, is_alias, is_version
 from alonzo.services.lambda_.roles import check_role
 from alonzo.services.lambda_.state import State, need_function, need_room
@@ -42,7 +42,7 @@ async def create_function(state: State, ctx: Context, params: Params) -> Result:
         archives.check_total(archive.code, new.layers)
         await check_role(state, ctx, params["Role"], new.ref.arn)
         await check_dead_letter_role(state, ctx, new.config, new.ref.name)
-        versions = await _store(state, new, archive, publish=bool(params.get("Publish")))
+        versions = await _store(state, new, archive, publish_to=publishing.target(params))
     except Exception:
         # Not where the caller was cancelled: the row may be there. What no row names is swept at the next start.
         await state.parts.blobs.delete(archive.blob_id)
@@ -54,7 +54,8 @@ async def create_function(state: State, ctx: Context, params: Params) -> Result:
 async def _check(state: State, ctx: Context, params: Params) -> _New:
     ref = function_ref(ctx, params["FunctionName"])
     configuration.check_new(ref.name, params)
-    config = state.with_build(configuration.merge(configuration.defaults(ref.name, params), params), ref.region)
+    base = configuration.with_source(configuration.defaults(ref.name, params), params["Code"])
+    config = state.with_build(configuration.merge(base, params), ref.region)
     check_dead_letter(state, config)
     tags = dict(params.get("Tags") or {})
     tagging.check(tags)
@@ -77,19 +78,19 @@ async def _check_signing(state: State, ref: FunctionRef, params: Params) -> str:
     return named
 
 
-async def _store(state: State, new: _New, archive: Archive, *, publish: bool) -> list[Version]:
+async def _store(state: State, new: _New, archive: Archive, *, publish_to: str) -> list[Version]:
     key = new.ref.key
     now = state.now()
     body = Body(new.config, archive.code, new.layers, state.new_id())
-    pending = Status("Pending", CREATING, "Creating")
-    numbers = [LATEST, "1"] if publish else [LATEST]
-    versions = [Version(*key, number, state.new_id(), body, now, pending, Status("")) for number in numbers]
+    published = {"": [], "next": ["1"]}.get(publish_to, [publish_to])
+    numbers = [LATEST, *published]
+    versions = [Version(*key, number, state.new_id(), body, now, publishing.PENDING, Status("")) for number in numbers]
 
     def create(connection: Connection, freed: Freed) -> None:
         if functions.get_function(connection, key) is not None:
             raise conflict(f"Function already exist: {new.ref.name}")
         need_room(connection, key, archive.code.size * len(versions))
-        functions.put_function(connection, Function(*key, len(versions) - 1, None, new.tags))
+        functions.put_function(connection, Function(*key, 1 if "1" in published else 0, None, new.tags))
         if new.signing:
             signing.check(connection, new.ref, new.signing)
             settings.put(connection, key, "code-signing", new.signing)
@@ -118,6 +119,8 @@ async def get_function(state: State, ctx: Context, params: Params) -> Result:
         "Configuration": configuration.show(version, suffix=ref.qualifier),
         "Code": {"RepositoryType": "S3", "Location": state.links.url(ctx.endpoint, blob_id or "")},
     }
+    if configuration.SOURCE_KEY in version.body.config:
+        answer["Code"][configuration.SOURCE_KEY] = version.body.config[configuration.SOURCE_KEY]
     if function.tags:
         answer["Tags"] = dict(function.tags)
     if function.reserved_concurrency is not None and ref.qualifier in ("", LATEST):

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
-from alonzo.services.lambda_ import archives, configuration, signing
+from alonzo.services.lambda_ import archives, configuration, publishing, signing
 from alonzo.services.lambda_.destinations import check_dead_letter, check_dead_letter_role
 from alonzo.services.lambda_.errors import invalid
 from alonzo.services.lambda_.layering import resolve_layers
@@ -30,7 +30,7 @@ async def update_function_code(state: State, ctx: Context, params: Params) -> Re
     current = await state.read(lambda connection: latest(connection, ref, revision_id))
     await state.read(lambda connection: signing.check(connection, ref))
     archive = await archives.take(state, ctx, params, operation="UpdateFunctionCode", account_id=ref.account_id)
-    config = dict(current.body.config)
+    config = configuration.with_source(current.body.config, params)
     if params.get("Architectures"):
         config["Architectures"] = list(params["Architectures"])
     try:
@@ -44,10 +44,10 @@ async def update_function_code(state: State, ctx: Context, params: Params) -> Re
             signing.check(connection, ref)
             need_room(connection, ref.key, archive.code.size - body.code.size)
             code_store.keep(connection, archive.code, archive.blob_id, freed)
-            architectures = {"Architectures": config["Architectures"]}
-            return replace(body, code=archive.code, config={**body.config, **architectures})
+            changed = configuration.with_source(body.config, params)
+            return replace(body, code=archive.code, config={**changed, "Architectures": config["Architectures"]})
 
-        shown = await update(state, ref, revision_id, change, publish=bool(params.get("Publish")))
+        shown = await update(state, ref, revision_id, change, publish_to=publishing.target(params))
     except Exception:
         await state.parts.blobs.delete(archive.blob_id)
         raise

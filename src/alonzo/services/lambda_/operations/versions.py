@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlalchemy import Connection
 
 from alonzo.core.context import Context
 from alonzo.dispatch import Params, Result
-from alonzo.services.lambda_ import configuration, paging
+from alonzo.services.lambda_ import configuration, paging, publishing
 from alonzo.services.lambda_.errors import conflict, invalid
-from alonzo.services.lambda_.models import CREATING, Status, Version
+from alonzo.services.lambda_.models import LATEST, LATEST_PUBLISHED, Version
 from alonzo.services.lambda_.names import FunctionRef, function_ref
-from alonzo.services.lambda_.state import State, need_function, need_room
+from alonzo.services.lambda_.state import State, need_function
 from alonzo.services.lambda_.store import functions
 from alonzo.services.lambda_.store.code import Freed
 from alonzo.services.lambda_.targets import obstacle
@@ -23,8 +21,7 @@ _PAGE = 50
 
 async def publish_version(state: State, ctx: Context, params: Params) -> Result:
     ref = function_ref(ctx, params["FunctionName"])
-    if params.get("PublishTo"):
-        raise invalid("Alonzo does not support PublishTo yet. Leave it out.")
+    to = publishing.target({**params, "Publish": True})
     wanted = params.get("CodeSha256")
 
     def publish(connection: Connection, freed: Freed) -> Version:
@@ -37,47 +34,25 @@ async def publish_version(state: State, ctx: Context, params: Params) -> Result:
             )
         if current.state.name == "Failed":
             raise conflict(obstacle(current))
-        function = need_function(connection, ref)
-        before = functions.get_version(connection, ref.key, str(function.last_version))
-        if before is not None and _same(before, current):
+        before = publishing.last(connection, ref, to)
+        if before is not None and publishing.same(before, current):
             return before
-        need_room(connection, ref.key, current.body.code.size)
-        number = function.last_version + 1
-        functions.put_function(connection, replace(function, last_version=number))
-        config = {**current.body.config, configuration.SOURCE_DESCRIPTION: current.body.config["Description"]}
-        if params.get("Description"):
-            config["Description"] = params["Description"]
-        published = replace(
-            current,
-            version=str(number),
-            revision_id=state.new_id(),
-            body=replace(current.body, config=config, generation=state.new_id()),
-            previous=None,
-            # After an update that failed, `$LATEST` runs something older than what is published here.
-            state=current.state if current.previous is None else Status("Pending", CREATING, "Creating"),
-            update=Status("Successful" if current.previous is None else ""),
+        # After an update that failed, `$LATEST` runs something older than what is published here.
+        ready = current.previous is None
+        published = publishing.publish(
+            connection, state, current, freed, to=to, ready=ready, description=params.get("Description")
         )
-        functions.put_version(connection, published, freed)
-        functions.touch(connection, ref.key, "$LATEST", state.new_id())
+        functions.touch(connection, ref.key, LATEST, state.new_id())
         return published
 
-    def prepare(version: Version) -> None:
-        if version.state.name == "Pending":
+    def then(version: Version) -> None:
+        if version.state.name == "Pending" or version.update.name == "InProgress":
             state.prepare(ref.key, version.version)
+        elif version.version == LATEST_PUBLISHED:
+            state.engine.retire(ref.arn, LATEST_PUBLISHED)
 
-    version = await state.write(ref.key, publish, prepare)
+    version = await state.write(ref.key, publish, then)
     return configuration.show(version, suffix=version.version)
-
-
-def _same(published: Version, current: Version) -> bool:
-    """Whether `$LATEST` is what was published last; the description given to PublishVersion is not a difference."""
-    config = dict(published.body.config)
-    config["Description"] = config.pop(configuration.SOURCE_DESCRIPTION, config["Description"])
-    return (
-        config == current.body.config
-        and published.body.code.sha256 == current.body.code.sha256
-        and published.body.layers == current.body.layers
-    )
 
 
 async def list_versions_by_function(state: State, ctx: Context, params: Params) -> Result:

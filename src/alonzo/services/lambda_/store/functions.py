@@ -8,7 +8,17 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 
-from alonzo.services.lambda_.models import LATEST, WORTH_ANOTHER_TRY, Body, Code, Function, Layer, Status, Version
+from alonzo.services.lambda_.models import (
+    LATEST,
+    LATEST_PUBLISHED,
+    WORTH_ANOTHER_TRY,
+    Body,
+    Code,
+    Function,
+    Layer,
+    Status,
+    Version,
+)
 from alonzo.services.lambda_.store import code as code_store
 from alonzo.services.lambda_.store.code import Freed
 from alonzo.services.lambda_.store.tables import (
@@ -22,13 +32,17 @@ from alonzo.services.lambda_.store.tables import (
 )
 
 Key = tuple[str, str, str]
+#: Stands behind every number that will ever be published.
+_PUBLISHED = 2**31 - 1
 
 
 def number_of(version: str) -> int:
     """The number of a version; -1, which no version has, for what is none."""
     if version == LATEST:
         return 0
-    return int(version) if version.isdecimal() and len(version) < 18 and int(version) > 0 else -1
+    if version == LATEST_PUBLISHED:
+        return _PUBLISHED
+    return int(version) if version.isdecimal() and len(version) < 18 and 0 < int(version) < _PUBLISHED else -1
 
 
 def get_function(connection: Connection, key: Key) -> Function | None:
@@ -108,7 +122,7 @@ def delete_function(connection: Connection, key: Key, freed: Freed) -> None:
 
 
 def list_versions(connection: Connection, key: Key, after: int, limit: int) -> list[Version]:
-    """Versions of one function in the order of their numbers, `$LATEST` first."""
+    """Versions of one function in the order of their numbers, `$LATEST` first, `$LATEST.PUBLISHED` last."""
     rows = connection.execute(
         select(versions).where(*_of(versions, key), versions.c.number > after).order_by(versions.c.number).limit(limit)
     )
@@ -200,7 +214,7 @@ def _version(row: Row[Any]) -> Version:
         account_id=row.account_id,
         region=row.region,
         name=row.name,
-        version=str(row.number) if row.number else LATEST,
+        version={0: LATEST, _PUBLISHED: LATEST_PUBLISHED}.get(row.number) or str(row.number),
         revision_id=row.revision_id,
         body=_load(row.body),
         previous=None if row.previous is None else _load(row.previous),

@@ -17,7 +17,7 @@ functions = Table(
     Column("tags", String, nullable=False),
 )
 
-#: `number` is 0 for `$LATEST`; `body` and `previous` are JSON.
+#: `number` is 0 for `$LATEST`, 2**31 - 1 for `$LATEST.PUBLISHED`; `body` and `previous` are JSON.
 versions = Table(
     "lambda_versions",
     metadata,
