@@ -243,7 +243,7 @@ def test_an_external_extension_gets_events_and_telemetry(make):
         name,
         f"registered 200 {name} False",
         "subscribed 200",
-        "EXTENSION\tName: watcher.py\tState: Ready\tEvents: [INVOKE,SHUTDOWN]",
+        "EXTENSION\tName: watcher.py\tState: Ready\tEvents: [INVOKE, SHUTDOWN]",
         "TELEMETRY\tName: watcher.py\tState: Subscribed\tTypes: [Platform, Function]",
         "event INVOKE",
     )
@@ -261,9 +261,9 @@ def test_an_extension_is_told_of_a_time_out(make):
 
 
 def test_an_extension_that_ends_fails_the_initialisation(make):
-    """The answer names Extension.Crash and its exit code."""
+    """The answer names Extension.Crash and its exit status."""
     name = extended(make, "#!/bin/sh\nexit 3\n")
     body, response = make.invoke(name)
     assert response["FunctionError"] == "Unhandled"
     assert body["errorType"] == "Extension.Crash"
-    assert body["errorMessage"].endswith("Error: exit code 3")
+    assert body["errorMessage"].endswith("Error: exit status 3")

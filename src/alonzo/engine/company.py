@@ -11,26 +11,41 @@ import errno
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from alonzo.core.clock import Clock
 from alonzo.core.ids import Ids
-from alonzo.engine.extensions import INVOKE, SHUTDOWN, Extension, Extensions, State, message, refusal
+from alonzo.engine.extensions import INVOKE, MAX_EXTENSIONS, SHUTDOWN, Extension, Extensions, State, message, refusal
 from alonzo.engine.function import FunctionVersion
 from alonzo.engine.log_lines import Lines, Report
 from alonzo.engine.log_output import Output
-from alonzo.engine.outcome import Failure, entrypoint_failure
+from alonzo.engine.log_shipper import LogStream
+from alonzo.engine.outcome import Failure, entrypoint_failure, exit_words
+from alonzo.engine.platform_events import PlatformEvents
+from alonzo.engine.subscriptions import Malformed, parse
 from alonzo.engine.tasks import Tasks
-from alonzo.engine.telemetry import Malformed, Telemetry, parse
-from alonzo.sandbox.base import Companion, Environment, ExecError, Exit, SandboxError
+from alonzo.engine.telemetry import Telemetry
+from alonzo.sandbox.base import Companion, Environment, ExecError, SandboxError
 
 #: How long the end of an environment may take with external extensions, and with internal ones only, in seconds; and
 #: how much of it the runtime has after its SIGTERM.
 _EXTERNAL_S, _INTERNAL_S, _RUNTIME_S = 2.0, 0.5, 0.3
-_PREFIXES = (b"/2020-01-01/extension/", b"/2022-07-01/telemetry", b"/2020-08-15/logs")
+#: An extension that reports an error is expected to end; AWS names its exit and waits for it as long as it takes.
+_LEAVE_S = 1.0
+_REGISTER = b"/2020-01-01/extension/register"
+_NEXT = b"/2020-01-01/extension/event/next"
+_ERRORS = {b"/2020-01-01/extension/init/error": State.INIT_ERROR, b"/2020-01-01/extension/exit/error": State.EXIT_ERROR}
+_SUBSCRIBE = {b"/2022-07-01/telemetry": "telemetry", b"/2020-08-15/logs": "logs"}
+_METHODS = {_REGISTER: b"POST", _NEXT: b"GET", **dict.fromkeys(_ERRORS, b"POST"), **dict.fromkeys(_SUBSCRIBE, b"PUT")}
+_WRONG_METHOD = message("405 Method Not Allowed", b"")
 #: What extensions do not see. Source: execution-environment contract §6.
 _HIDDEN = {"AWS_EXECUTION_ENV", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "LAMBDA_RUNTIME_DIR"}
 _HIDDEN |= {"LAMBDA_TASK_ROOT", "AWS_XRAY_CONTEXT_MISSING", "AWS_XRAY_DAEMON_ADDRESS"}
+_FAILURES = {
+    State.INIT_ERROR: "Extension.InitError",
+    State.EXIT_ERROR: "Extension.ExitError",
+    State.LAUNCH_ERROR: "Extension.LaunchError",
+}
 
 
 class Owner(Protocol):
@@ -38,6 +53,7 @@ class Owner(Protocol):
 
     fv: FunctionVersion
     lines: Lines
+    stream: LogStream
 
     def company_waits(self) -> None:
         """An extension has asked for its next event."""
@@ -57,7 +73,12 @@ class Company:
         fv = owner.fv
         described = {"functionName": fv.name, "functionVersion": fv.version, "handler": fv.handler}
         self.extensions = Extensions(self, ids, described, fv.account_id)
-        self.telemetry = Telemetry(clock, tasks, self._connect)
+        self.telemetry = Telemetry(clock, tasks, self._connect, structured=fv.log_format == "JSON")
+        #: Told by the environment what happens in it.
+        self.events = PlatformEvents(self.telemetry, fv, owner.stream.name, clock, ids)
+        #: Which of the two APIs an extension has subscribed with: it may not use both.
+        self._apis: dict[str, str] = {}
+        self._subscribing = True
         self._owner = owner
         self._clock = clock
         self._tasks = tasks
@@ -104,13 +125,18 @@ class Company:
         """Start external extensions, then, when all have registered, the runtime."""
         assert self._sandbox is not None
         seen = {name: value for name, value in env.items() if name not in _HIDDEN and not name.startswith("_")}
-        for name in names:
+        for name in names[: MAX_EXTENSIONS + 1]:
             self.extensions.expect(name)
-        for name in names:
+        for index, name in enumerate(names):
+            if index >= MAX_EXTENSIONS:
+                self._not_launched(self.extensions.all[name], "TooManyExtensions", "ErrorTooManyExtensions")
+                return
             if not await self._launch(name, seen):
                 return
         self._check_registered()
         await self._registered.wait()
+        if self._ending:
+            return
         try:
             await self._sandbox.go()
         except ExecError as error:
@@ -125,13 +151,8 @@ class Company:
         try:
             companion = await self._sandbox.spawn((f"/opt/extensions/{name}",), env, "/")
         except SandboxError as error:
-            if self._ending:
-                return False
             denied = isinstance(error, ExecError) and error.errno == errno.EACCES
-            extension.state = State.LAUNCH_ERROR
-            extension.error_type = "PermissionDenied" if denied else "UnknownError"
-            self._say(extension)
-            self._owner.company_failed(Failure("error", "Extension.LaunchError", str(error)))
+            self._not_launched(extension, "PermissionDenied" if denied else "UnknownError", str(error))
             return False
         self._companions[name] = companion
 
@@ -143,48 +164,46 @@ class Company:
         self._tasks.start(self._watch(extension, companion))
         return True
 
+    def _not_launched(self, extension: Extension, error_type: str, text: str) -> None:
+        if not self._ending:
+            extension.state = State.LAUNCH_ERROR
+            extension.error_type = error_type
+            self._fail(extension, text)
+
     async def _watch(self, extension: Extension, companion: Companion) -> None:
         ended = await companion.wait()
-        reported = extension.state in (State.INIT_ERROR, State.EXIT_ERROR)
-        if not reported:
-            extension.state = State.EXITED
-        if not self._ending and not reported:
-            self._owner.company_failed(Failure("error", "Extension.Crash", _how(ended)))
+        extension.ended = True
+        if not self._ending:
+            # The log says 0 in words of its own.
+            self._fail(extension, "exit code 0" if ended.code == 0 else exit_words(ended))
+
+    def _fail(self, extension: Extension, text: str) -> None:
+        """An extension is through with the environment, and so the environment is with everything."""
+        if not self._ending:
+            self._owner.company_failed(Failure("error", _FAILURES.get(extension.state, "Extension.Crash"), text))
 
     def _check_registered(self) -> None:
         if self.extensions.registered:
             self._registered.set()
 
-    def began(self, runtime_version: str, runtime_version_arn: str) -> None:
-        fv = self._owner.fv
-        record = {
-            "initializationType": fv.initialization_type,
-            "phase": "init",
-            "runtimeVersion": runtime_version,
-            "runtimeVersionArn": runtime_version_arn,
-            "functionName": fv.name,
-            "functionVersion": fv.version,
-        }
-        self.telemetry.emit("platform", "platform.initStart", record)
-
-    def initialised(self, init_ms: float) -> None:
-        """Initialisation is over: nobody registers or subscribes any more."""
+    def runtime_ready(self) -> None:
+        """The runtime has asked for its first event: nobody registers any more."""
         self.extensions.open = False
+
+    def initialised(self, init_ms: float, failure: Failure | None = None) -> None:
+        """Initialisation is over, or has failed: nobody subscribes any more."""
+        self._subscribing = False
+        records = [extension.record for extension in self.extensions.all.values()]
+        for record in records:
+            self._owner.log_lines(self._owner.lines.extension(record))
         if not self.alone:
-            record: dict[str, Any] = {"initializationType": self._owner.fv.initialization_type, "phase": "init"}
-            self.telemetry.emit("platform", "platform.initRuntimeDone", {**record, "status": "success"})
-            metrics = {"durationMs": round(init_ms, 3)}
-            self.telemetry.emit("platform", "platform.initReport", {**record, "metrics": metrics})
-        for extension in self.extensions.all.values():
-            self._say(extension)
+            self.events.init_ended(init_ms, failure, records)
         self.telemetry.initialised()
 
-    def _say(self, extension: Extension) -> None:
-        record = {"name": extension.name, "state": extension.state.value, "events": list(extension.events)}
-        if extension.error_type:
-            record["errorType"] = extension.error_type
-        self._owner.log_lines(self._owner.lines.extension(record))
-        self.telemetry.emit("platform", "platform.extension", record)
+    def resume_output(self) -> None:
+        """The log has room again."""
+        for output in self._outputs:
+            output.resume()
 
     # -- extensions.Listener ------------------------------------------------------------------------------------------
 
@@ -194,9 +213,9 @@ class Company:
     def extension_waits(self, extension: Extension) -> None:
         self._owner.company_waits()
 
-    def extension_failed(self, extension: Extension, kind: str, error_type: str) -> None:
-        self._say(extension)
-        self._owner.company_failed(Failure("error", kind, error_type[:256]))
+    def extension_failed(self, extension: Extension) -> None:
+        wait_s = _LEAVE_S if extension.external else 0.0
+        asyncio.get_running_loop().call_later(wait_s, self._fail, extension, extension.error_type)
 
     # -- the API ------------------------------------------------------------------------------------------------------
 
@@ -204,84 +223,76 @@ class Company:
         self, method: bytes, url: bytes, header: Callable[[bytes], bytes], body: bytes, answer: Callable[[bytes], None]
     ) -> bool:
         """Answer a request, now or later; False if it is not for us."""
-        path = url.partition(b"?")[0]
-        if not path.startswith(_PREFIXES):
+        path = url.partition(b"?")[0].rstrip(b"/")
+        wanted = _METHODS.get(path)
+        if wanted is None:
             return False
 
         def of(name: bytes) -> str:
-            return header(name).decode("latin-1")
+            return header(name).decode("utf-8", "replace")
 
-        if (method, path) == (b"POST", _PREFIXES[0] + b"register"):
+        if method != wanted:
+            answer(_WRONG_METHOD)
+            return True
+        if path == _REGISTER:
             features = of(b"lambda-extension-accept-feature")
             answer(self.extensions.register(of(b"lambda-extension-name"), body, features))
             return True
         extension = self.extensions.find(of(b"lambda-extension-identifier"))
-        error_type = of(b"lambda-extension-function-error-type")
         if isinstance(extension, bytes):
             answer(extension)
-        elif (method, path) == (b"GET", _PREFIXES[0] + b"event/next"):
+        elif path == _NEXT:
             self.extensions.next(extension, answer)
-        elif (method, path) == (b"POST", _PREFIXES[0] + b"init/error"):
-            answer(self.extensions.failed(extension, "Extension.InitError", error_type))
-        elif (method, path) == (b"POST", _PREFIXES[0] + b"exit/error"):
-            answer(self.extensions.failed(extension, "Extension.ExitError", error_type))
-        elif method == b"PUT" and path in _PREFIXES[1:]:
-            answer(self._subscribe("telemetry" if path == _PREFIXES[1] else "logs", extension, body))
+        elif path in _ERRORS:
+            error_type = of(b"lambda-extension-function-error-type")
+            answer(self.extensions.failed(extension, _ERRORS[path], error_type))
         else:
-            return False
+            answer(self._subscribe(_SUBSCRIBE[path], extension, body))
         return True
 
     def _subscribe(self, api: str, extension: Extension, body: bytes) -> bytes:
         title = api.capitalize()
-        if not self.extensions.open:
-            text = f"{title} API subscription is closed already"
-            return refusal(f"{title}.SubscriptionClosed", text)
+        if not self._subscribing:
+            return refusal(f"{title}.SubscriptionClosed", f"{title} API subscription is closed already")
+        other = self._apis.get(extension.name, api)
+        if other != api:
+            text = (
+                f"The extension {extension.name} is already subscribed to the {other.capitalize()}API."
+                " You must either subscribe to the LogsAPI or the TelemetryAPI"
+            )
+            return refusal(f"{title}.AccessDenied", text, "400 Bad Request")
         try:
             request = parse(api, body)
+            new = self.telemetry.subscribe(extension.name, request)
         except Malformed as error:
-            return refusal("ValidationError", str(error), "400 Bad Request")
-        self.telemetry.subscribe(extension.name, request)
-        record = {"name": extension.name, "state": "Subscribed", "types": list(request.kinds)}
+            # The two documents name it differently.
+            kind = "Logs.ValidationError" if api == "logs" else "ValidationError"
+            return refusal(kind, str(error), "400 Bad Request")
+        self._apis[extension.name] = api
+        state = "Subscribed" if new else "Already subscribed"
+        record = {"name": extension.name, "state": state, "types": list(request.kinds)}
         self._owner.log_lines(self._owner.lines.subscription(api, record))
-        self.telemetry.emit("platform", f"platform.{api}Subscription", record)
-        return message("200 OK", b"OK", "text/plain; charset=utf-8")
+        self.events.subscribed(api, record)
+        return message("200 OK", b'"OK"' if new else b'"AlreadySubscribed"')
 
     # -- invocations --------------------------------------------------------------------------------------------------
 
     def invoked(self, request_id: str, deadline_ms: int, invoked_arn: str, trace: str) -> None:
         self.telemetry.resume()
-        tracing = {"type": "X-Amzn-Trace-Id", "value": trace}
-        document = {"requestId": request_id, "version": self._owner.fv.version}
-        self.telemetry.emit("platform", "platform.start", document)
+        self.events.began(request_id, trace)
         self.extensions.send(
             INVOKE,
             {
                 "deadlineMs": deadline_ms,
                 "requestId": request_id,
                 "invokedFunctionArn": invoked_arn,
-                "tracing": tracing,
+                "tracing": {"type": "X-Amzn-Trace-Id", "value": trace},
             },
         )
 
-    def runtime_done(self, request_id: str, duration_ms: float, failure: Failure | None, produced: int) -> None:
-        record: dict[str, Any] = {"requestId": request_id, "status": "success" if failure is None else failure.status}
-        if failure is not None and failure.error_type:
-            record["errorType"] = failure.error_type
-        record["metrics"] = {"durationMs": round(duration_ms, 3), "producedBytes": produced}
-        self.telemetry.emit("platform", "platform.runtimeDone", record)
-
     def reported(self, report: Report) -> None:
-        metrics: dict[str, Any] = {
-            "durationMs": round(report.duration_ms, 3),
-            "billedDurationMs": report.billed_ms,
-            "memorySizeMB": report.memory_mib,
-            "maxMemoryUsedMB": report.max_memory_mib,
-        }
-        if report.init_ms is not None:
-            metrics["initDurationMs"] = round(report.init_ms, 3)
-        status = "success" if report.failure is None else report.failure.status
-        record = {"requestId": report.request_id, "metrics": metrics, "status": status}
-        self.telemetry.emit("platform", "platform.report", record)
+        wanted = any(INVOKE in extension.events for extension in self.extensions.all.values())
+        self.events.reported(report, wanted)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -297,24 +308,24 @@ class Company:
         loop = asyncio.get_running_loop()
         end = loop.time() + budget_s
         with contextlib.suppress(TimeoutError, SandboxError):
-            if reason == "spindown":
+            async with asyncio.timeout(_RUNTIME_S if self._companions else budget_s):
                 await sandbox.signal(signal.SIGTERM)
-                async with asyncio.timeout(_RUNTIME_S if self._companions else budget_s):
-                    await sandbox.wait()
+                await sandbox.wait()
         if not self._companions:
             return
         await sandbox.signal(signal.SIGKILL)
         await self.telemetry.flush((end - loop.time()) / 4)
+        told: list[Companion] = []
+        others: list[Companion] = []
+        for name, companion in self._companions.items():
+            (told if SHUTDOWN in self.extensions.all[name].events else others).append(companion)
+        for companion in others:
+            await companion.signal(signal.SIGKILL)
         deadline_ms = int((self._clock.now() + end - loop.time()) * 1000)
         self.extensions.send(SHUTDOWN, {"shutdownReason": reason, "deadlineMs": deadline_ms})
-        waiting = [
-            companion.wait()
-            for name, companion in self._companions.items()
-            if SHUTDOWN in self.extensions.all[name].events
-        ]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end):
-                await asyncio.gather(*waiting)
+                await asyncio.gather(*(companion.wait() for companion in told))
 
     def close(self) -> None:
         """Nothing of it runs any more."""
@@ -325,7 +336,3 @@ class Company:
             output.drain()
             output.close()
         self._outputs = []
-
-
-def _how(ended: Exit) -> str:
-    return f"signal: {signal.Signals(ended.signal).name}" if ended.signal is not None else f"exit code {ended.code}"

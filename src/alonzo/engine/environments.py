@@ -159,7 +159,7 @@ class ExecutionEnvironment:
         self._sandbox = sandbox
         self._stop_aws = stop_aws
         self._output = Output(sandbox.output, sandbox.telemetry, self._log_function, self.log_full)
-        self.stream.resume = self._output.resume
+        self.stream.resume = self._resume_output
         if self._company is not None:
             self._company.attach(sandbox)
         await self._api.serve(sandbox.runtime_api)
@@ -203,6 +203,8 @@ class ExecutionEnvironment:
         self._run = run
         run.started = time.perf_counter()
         self._log(self.lines.start(run.invocation.request_id, self.fv.version))
+        if self._company is not None:
+            self._company.events.began(run.invocation.request_id, run.invocation.trace_header)
         self._fail(failure)
 
     # -- what the runtime did (runtime_state.Listener) ----------------------------------------------------------------
@@ -217,10 +219,7 @@ class ExecutionEnvironment:
             request_id = self._run.invocation.request_id
             self._answer(InvokeResult(TRUNCATED.answer(request_id), self.fv.version, UNHANDLED), TRUNCATED)
         if self._company is not None:
-            run = self._run
-            produced = len(run.answered.payload) if run.answered is not None else 0
-            spent_ms = (time.perf_counter() - run.started) * 1000
-            self._company.runtime_done(run.invocation.request_id, spent_ms, run.failure, produced)
+            self._company.events.runtime_done(self._run.failure)
             if self._company.busy:
                 return
         self._complete()
@@ -238,6 +237,7 @@ class ExecutionEnvironment:
         if self.initialised.done() or self._state.state is not State.READY:
             return
         if company is not None:
+            company.runtime_ready()
             if company.busy:
                 return
             company.initialised(self.age_ms)
@@ -284,6 +284,8 @@ class ExecutionEnvironment:
         if run is None or run.stream is None or run.answered is not None:
             return None
         run.stream.begin(self.fv.version, content_type, flow)
+        if self._company is not None:
+            self._company.events.responds()
         return run.stream
 
     def runtime_streamed(self, error_type: str, body: bytes) -> None:
@@ -306,6 +308,9 @@ class ExecutionEnvironment:
             return
         run.answered = result
         run.failure = failure
+        if self._company is not None:
+            streamed = run.stream.size if run.stream is not None else 0
+            self._company.events.responded(len(result.payload) or streamed)
         if run.tail is None:
             if self._company is None:  # else it is free only when the extensions are through
                 run.release()
@@ -399,7 +404,7 @@ class ExecutionEnvironment:
         if self.phase is Phase.IDLE and not self.frozen and self._sandbox is not None:
             self.frozen = True
             if self._company is not None:
-                self._company.telemetry.paused = True
+                self._company.telemetry.pause()
             self._moving = self._shared.tasks.start(self._stop_still(self._sandbox))
 
     async def _stop_still(self, sandbox: SandboxEnvironment) -> None:
@@ -485,14 +490,20 @@ class ExecutionEnvironment:
 
     # -- the log ------------------------------------------------------------------------------------------------------
 
-    def log_init_start(self, runtime_version: str, runtime_version_arn: str) -> None:
+    def log_init_start(self, runtime_version: str, runtime_version_arn: str, again: bool = False) -> None:
+        """`again`: within an invocation, after an environment before it has ended. The log has no line for that."""
         if self._company is not None:
-            self._company.began(runtime_version, runtime_version_arn)
+            self._company.events.init_began("invoke" if again else "init", runtime_version, runtime_version_arn)
+        if again:
+            return
         self._log(
             self.lines.init_start(runtime_version, runtime_version_arn, function=self.fv.name, version=self.fv.version)
         )
 
     def log_init_report(self, init_ms: float, phase: str, failure: Failure) -> None:
+        self._reason = "timeout" if failure.status == "timeout" else "failure"
+        if self._company is not None:
+            self._company.initialised(init_ms, failure)
         self._log(self.lines.init_report(init_ms, phase, failure))
 
     def _log(self, messages: list[str], run: Run | None = None) -> None:
@@ -521,6 +532,12 @@ class ExecutionEnvironment:
             if len(tail) > _TAIL_BYTES:
                 # Every message has at least one byte: older ones can no longer be in the tail.
                 del tail[: -_TAIL_BYTES // 2]
+
+    def _resume_output(self) -> None:
+        if self._output is not None:
+            self._output.resume()
+        if self._company is not None:
+            self._company.resume_output()
 
     def log_full(self) -> bool:
         return self._shared.logs.full(self.stream)

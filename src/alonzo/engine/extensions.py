@@ -1,6 +1,7 @@
 """The Extensions API (2020-01-01): who has registered in an environment, and what each waits for.
 
-Source: execution-environment contract §2; https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html
+Source: execution-environment contract §2; https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html.
+The texts of refusals are those of AWS's Runtime Interface Emulator, whose API is the service's own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from alonzo.core.ids import Ids
 #: External and internal ones together.
 MAX_EXTENSIONS = 10
 INVOKE, SHUTDOWN = "INVOKE", "SHUTDOWN"
-_NAME = re.compile(r"[\w.-]{1,128}")
+#: A file may be called almost anything; a name also gets into log lines.
+_NAME = re.compile(r"[^\x00-\x1f\x7f/]{1,255}")
 _IDENTIFIER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 #: Gets a whole HTTP response.
@@ -39,20 +41,18 @@ ACCEPTED = message("202 Accepted", b'{"status":"OK"}\n')
 
 
 class State(StrEnum):
-    """Names as AWS's log lines show them."""
+    """Names as AWS's log lines and refusals show them."""
 
-    LAUNCHED = "Launched"
+    LAUNCHED = "Started"
     REGISTERED = "Registered"
     READY = "Ready"
     RUNNING = "Running"
     INIT_ERROR = "InitError"
     EXIT_ERROR = "ExitError"
     LAUNCH_ERROR = "LaunchError"
-    EXITED = "Exited"
 
 
-#: What an extension in one of these states does, nobody waits for.
-_OVER = (State.INIT_ERROR, State.EXIT_ERROR, State.LAUNCH_ERROR, State.EXITED)
+_FAILED = (State.INIT_ERROR, State.EXIT_ERROR, State.LAUNCH_ERROR)
 
 
 @dataclass(slots=True, eq=False)
@@ -64,9 +64,24 @@ class Extension:
     identifier: str = ""
     events: tuple[str, ...] = ()
     state: State = State.LAUNCHED
+    #: Its process has ended; the state stays what it was.
+    ended: bool = False
     error_type: str = ""
     waiter: Waiter | None = None
     pending: bytes = b""
+
+    @property
+    def over(self) -> bool:
+        """Nobody waits for what it does."""
+        return self.ended or self.state in _FAILED
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a log line and platform.extension say of it."""
+        record = {"name": self.name, "state": self.state.value, "events": list(self.events)}
+        if self.error_type:
+            record["errorType"] = self.error_type
+        return record
 
 
 class Listener(Protocol):
@@ -77,8 +92,8 @@ class Listener(Protocol):
     def extension_waits(self, extension: Extension) -> None:
         """It has asked for the next event: it is initialised, or through with the one before."""
 
-    def extension_failed(self, extension: Extension, kind: str, error_type: str) -> None:
-        """It reported an error; `kind` is Extension.InitError or Extension.ExitError."""
+    def extension_failed(self, extension: Extension) -> None:
+        """It reported an error: its state is INIT_ERROR or EXIT_ERROR now."""
 
 
 class Extensions:
@@ -86,7 +101,7 @@ class Extensions:
 
     def __init__(self, listener: Listener, ids: Ids, described: Mapping[str, str], account_id: str) -> None:
         self.all: dict[str, Extension] = {}
-        #: Closed when initialisation is over.
+        #: Closed when the runtime has asked for its first event.
         self.open = True
         self._listener = listener
         self._ids = ids
@@ -102,12 +117,12 @@ class Extensions:
     @property
     def registered(self) -> bool:
         """Whether every external one has registered."""
-        return all(each.identifier or each.state in _OVER for each in self.all.values() if each.external)
+        return all(each.identifier or each.over for each in self.all.values() if each.external)
 
     @property
     def busy(self) -> bool:
-        """Whether one of them still works on its last event, or on its initialisation."""
-        return any(each.state in (State.LAUNCHED, State.REGISTERED, State.RUNNING) for each in self.all.values())
+        """Whether one of them still works on its last event, or on its initialisation; one that failed never ends."""
+        return any(each.state is not State.READY for each in self.all.values())
 
     def find(self, identifier: str) -> Extension | bytes:
         """The extension that a request comes from, or the refusal."""
@@ -123,24 +138,32 @@ class Extensions:
     # -- what they ask ------------------------------------------------------------------------------------------------
 
     def register(self, name: str, body: bytes, features: str) -> bytes:
+        if not name:
+            return refusal("Extension.InvalidExtensionName", "Empty extension name")
         if not _NAME.fullmatch(name):
-            return refusal("Extension.InvalidExtensionName", "Empty or invalid extension name")
-        events = _events(body)
-        if events is None:
-            return refusal("InvalidRequestFormat", "The request body is not what an extension registers with.")
+            return refusal("Extension.InvalidExtensionName", "Invalid extension name")
+        try:
+            events = _events(body)
+        except ValueError as error:
+            return refusal("InvalidRequestFormat", str(error))
         extension = self.all.get(name)
-        if extension is None:
+        external = extension is not None and extension.external
+        for event in events:
+            if event == SHUTDOWN and not external:
+                text = f"{event}: ShutdownEventNotSupportedForInternalExtension"
+                return refusal("Extension.InvalidEventType", text)
+            if event not in (INVOKE, SHUTDOWN):
+                return refusal("Extension.InvalidEventType", f"{event[:100]}: ErrorInvalidEventType")
+        if extension is None or not external:
             if not self.open:
                 return refusal("Extension.RegistrationClosed", "Extension registration closed already")
+            if extension is not None:
+                return refusal("Extension.InvalidExtensionState", "Extension with this name already registered")
+            if len(self.all) >= MAX_EXTENSIONS:
+                return refusal("Extension.TooManyExtensions", f"Extension limit ({MAX_EXTENSIONS}) reached")
             extension = Extension(name, external=False)
-        unknown = [event for event in events if event not in (INVOKE, SHUTDOWN)]
-        if unknown or (SHUTDOWN in events and not extension.external):
-            which = unknown[0] if unknown else f"{SHUTDOWN} of an internal extension"
-            return refusal("Extension.InvalidEventType", f"Invalid event type: {which[:100]}")
-        if extension.state is not State.LAUNCHED or extension.identifier:
-            return refusal("Extension.InvalidExtensionState", f"Extension {name} is {extension.state} already")
-        if len(self._by_identifier) >= MAX_EXTENSIONS:
-            return refusal("Extension.TooManyExtensions", "Extension limit reached")
+        elif extension.state is not State.LAUNCHED:
+            return _not_allowed(extension.state, State.REGISTERED, name)
         return self._register(extension, events, features)
 
     def _register(self, extension: Extension, events: tuple[str, ...], features: str) -> bytes:
@@ -163,25 +186,24 @@ class Extensions:
             extension.state = State.RUNNING
             waiter(event)
             return
-        if extension.state in _OVER or extension.waiter is not None:
-            text = f"State transition from {extension.state} to Ready failed for extension {extension.name}."
-            waiter(refusal("Extension.InvalidExtensionState", text))
+        if extension.over or extension.waiter is not None:
+            waiter(_not_allowed(extension.state, State.READY, extension.identifier))
             return
         extension.waiter = waiter
         extension.state = State.READY
         self._listener.extension_waits(extension)
 
-    def failed(self, extension: Extension, kind: str, error_type: str) -> bytes:
-        """An extension reports an error of its own."""
+    def failed(self, extension: Extension, state: State, error_type: str) -> bytes:
+        """An extension reports an error of its own; `state` is INIT_ERROR or EXIT_ERROR. Saying it again is allowed."""
         if not error_type:
             return refusal("Extension.MissingHeader", "Lambda-Extension-Function-Error-Type not found")
-        init = kind == "Extension.InitError"
-        if extension.state in _OVER or (init and extension.state is not State.REGISTERED):
-            text = f"State transition from {extension.state} failed for extension {extension.name}."
-            return refusal("Extension.InvalidExtensionState", text)
-        extension.state = State.INIT_ERROR if init else State.EXIT_ERROR
-        extension.error_type = error_type
-        self._listener.extension_failed(extension, kind, error_type)
+        if extension.state is state:
+            return ACCEPTED
+        if extension.over or (state is State.INIT_ERROR and extension.state is not State.REGISTERED):
+            return _not_allowed(extension.state, state, extension.identifier)
+        extension.state = state
+        extension.error_type = error_type[:256]
+        self._listener.extension_failed(extension)
         return ACCEPTED
 
     def forget(self, waiter: Waiter) -> None:
@@ -194,7 +216,7 @@ class Extensions:
 
     def send(self, event: str, document: Mapping[str, Any]) -> None:
         """Give an event to all that want it."""
-        wanting = [each for each in self.all.values() if event in each.events and each.state not in _OVER]
+        wanting = [each for each in self.all.values() if event in each.events and not each.over]
         if not wanting:
             return
         header = f"Lambda-Extension-Event-Identifier: {self._ids.uuid()}\r\n"
@@ -208,14 +230,19 @@ class Extensions:
                 extension.pending = response
 
 
-def _events(body: bytes) -> tuple[str, ...] | None:
-    try:
-        document = orjson.loads(body) if body else {}
-    except orjson.JSONDecodeError:
-        return None
-    events = document.get("events", []) if isinstance(document, dict) else None
+def _not_allowed(source: State, target: State, who: str) -> bytes:
+    text = f"State transition from {source} to {target} failed for extension {who}."
+    return refusal("Extension.InvalidExtensionState", f"{text} Error: State transition is not allowed")
+
+
+def _events(body: bytes) -> tuple[str, ...]:
+    """The events that a registration names. Raises ValueError with what is wrong."""
+    if not body.strip():
+        raise ValueError("unexpected end of JSON input")
+    document = orjson.loads(body)
+    events = (document.get("events") or []) if isinstance(document, dict) else None
     if not isinstance(events, list) or not all(isinstance(event, str) for event in events):
-        return None
+        raise ValueError("json: events is not a list of strings")
     if document.get("configurationKeys"):
-        return None
+        raise ValueError("configurationKeys are deprecated; use environment variables instead")
     return tuple(dict.fromkeys(events))

@@ -54,7 +54,7 @@ class TextLines:
         return [line + (f"\tError Type: {failure.error_type}\n" if failure.status == "error" else "\n")]
 
     def extension(self, record: dict[str, Any]) -> list[str]:
-        line = f"EXTENSION\tName: {record['name']}\tState: {record['state']}\tEvents: [{','.join(record['events'])}]"
+        line = f"EXTENSION\tName: {record['name']}\tState: {record['state']}\tEvents: [{', '.join(record['events'])}]"
         return [line + (f"\tError Type: {record['errorType']}\n" if "errorType" in record else "\n")]
 
     def subscription(self, api: str, record: dict[str, Any]) -> list[str]:

@@ -56,6 +56,16 @@ class Failure:
         )
 
 
+def exit_words(ended: Exit) -> str:
+    """How a process ended, in Go's words: `exit status 3`, `signal: killed`."""
+    if ended.signal is None:
+        return f"exit status {ended.code}"
+    try:
+        return f"signal: {_SIGNALS.get(signals.Signals(ended.signal), f'signal {ended.signal}')}"
+    except ValueError:
+        return f"signal: signal {ended.signal}"
+
+
 def exit_failure(ended: Exit) -> Failure:
     """The runtime process ended by itself, or memory ended it."""
     if ended.oom:
@@ -66,15 +76,9 @@ def exit_failure(ended: Exit) -> Failure:
             "Runtime exited with error: signal: killed",
             report_type="Runtime.OutOfMemory",
         )
-    if ended.signal is not None:
-        try:
-            name = _SIGNALS.get(signals.Signals(ended.signal), f"signal {ended.signal}")
-        except ValueError:
-            name = f"signal {ended.signal}"
-        return Failure("error", "Runtime.ExitError", f"Runtime exited with error: signal: {name}")
-    if ended.code:
-        return Failure("error", "Runtime.ExitError", f"Runtime exited with error: exit status {ended.code}")
-    return Failure("error", "Runtime.ExitError", "Runtime exited without providing a reason")
+    if ended.signal is None and not ended.code:
+        return Failure("error", "Runtime.ExitError", "Runtime exited without providing a reason")
+    return Failure("error", "Runtime.ExitError", f"Runtime exited with error: {exit_words(ended)}")
 
 
 def timeout_failure(timeout_s: float) -> Failure:

@@ -90,6 +90,11 @@ class ResponseStream:
         self._error: BaseException | None = None
         self._wake: asyncio.Future[None] | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes that have come."""
+        return self._total
+
     # -- the writer ---------------------------------------------------------------------------------------------------
 
     def begin(self, version: str, content_type: str, flow: Flow) -> None:
