@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from alonzo.testing import Server
 from benchmarks import load
+from benchmarks.bursts import burst
 from benchmarks.figures import Figure, Measured, percentile
 from benchmarks.mappings import mappings
 from benchmarks.requests import invoke, signed, sqs_call
@@ -282,6 +283,7 @@ CASES: dict[str, Case] = {
     "startup": startup,
     "cold": cold,
     "warm": warm,
+    "burst": burst,
     "thumbnail": thumbnail,
     "events": events,
     "objects": objects,
