@@ -40,9 +40,18 @@ class Settings:
     isolation: str = _setting("auto", "How functions are isolated.", choices=("auto", "namespaces", "process"))
     runtimes_dir: Path = _setting(Path("~/.cache/alonzo/runtimes"), "Folder of prepared managed runtimes.")
     interpreters: str = _setting("", "More folders to look for interpreters in, colon separated.")
+    runtime_client: str = _setting(
+        "lean", "Who speaks to the Runtime API in Python's runtimes: our client, or AWS's own.", choices=("lean", "aws")
+    )
     offline: bool = _setting(False, "Never fetch a runtime's packages.")
     internet: str = _setting(
         "auto", "Outbound internet of functions: where the host allows it, or never.", choices=("auto", "off")
+    )
+    cold_start: str = _setting(
+        "fast",
+        "How environments start: forked from a process that has started the runtime already where that makes no"
+        " difference but time, or always by executing the runtime.",
+        choices=("fast", "real"),
     )
     account_concurrency: int = _setting(1000, "Concurrent executions of an account in a region.")
     max_environments: int = _setting(2000, "Execution environments on this machine at most.")

@@ -128,6 +128,10 @@ class Engine:
             except Exception:  # the others are still to be stored
                 log.exception("not everything could be stored at the stop")
 
+    async def prepare(self, fv: FunctionVersion) -> None:
+        """Start what the version's environments will be forked from, if they can be. Raises ServiceError."""
+        await self._host.prepare(fv)
+
     def retire(self, function_arn: str, version: str = "") -> None:
         """A function, or one version of it, was changed: its environments take no further invocation.
 

@@ -25,8 +25,8 @@ from alonzo.engine.log_shipper import LogStream
 from alonzo.engine.outcome import Failure, entrypoint_failure
 from alonzo.engine.variables import environment_variables
 from alonzo.runtimes.errors import CodeError, RuntimesError, RuntimeUnavailable
-from alonzo.runtimes.root import Packaged, Root
-from alonzo.sandbox.base import ExecError, Mount, Sandbox, SandboxError, Spec
+from alonzo.runtimes.root import Base, Packaged, Root
+from alonzo.sandbox.base import ExecError, Mount, Sandbox, SandboxError, Spec, Zygote
 
 #: Serves AWS's endpoints on an environment's socket; what it answers stops that again.
 ServeAws = Callable[[socket.socket, FunctionVersion], Awaitable[Callable[[], Awaitable[None]]]]
@@ -70,6 +70,7 @@ class LocalHost:
         self._credentials = credentials
         self._found: dict[Path, tuple[str, ...]] = {}
         self._internet = parts.settings.internet != "off"
+        self._forks = parts.settings.cold_start == "fast"
         self._starting = asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1)))
 
     async def start(self, fv: FunctionVersion, heir_of: ExecutionEnvironment | None = None) -> ExecutionEnvironment:
@@ -107,16 +108,16 @@ class LocalHost:
             lines=lines_of(fv.log_format, fv.system_log_level),
             credentials=credentials,
         )
-        if heir_of is None:
-            environment.log_init_start(root.runtime_version, root.runtime_version_arn)
+        environment.log_init_start(root.runtime_version, root.runtime_version_arn, again=heir_of is not None)
         if root.broken:
             environment.initialised.set_result(entrypoint_failure(root.broken))
             return environment
         extensions = self._extensions(root)
+        variables = environment_variables(fv, root.env, credentials, log_group=stream.group, log_stream=stream.name)
         spec = Spec(
             id=self._ids.hex(32),
             argv=root.argv,
-            env=environment_variables(fv, root.env, credentials, log_group=stream.group, log_stream=stream.name),
+            env=variables,
             mounts=tuple(Mount(source, target) for source, target in root.mounts),
             cwd=root.cwd,
             memory_mib=fv.memory_mib,
@@ -124,6 +125,7 @@ class LocalHost:
             internet=fv.internet and self._internet,
             tmp_of=heir_of.id if heir_of is not None else "",
             gated=bool(extensions),
+            zygote=zygote_of(root.base, fv) if root.base is not None and self._forks else None,
         )
         await self._spawn(environment, spec)
         if extensions:
@@ -156,6 +158,12 @@ class LocalHost:
         timer = asyncio.get_running_loop().call_later(_START_SHARE_S, release)
         environment.initialised.add_done_callback(release)
 
+    async def prepare(self, fv: FunctionVersion) -> None:
+        """Start what the version's environments will be forked from. Raises ServiceError as `start` does."""
+        root = await self._root(fv)
+        if root.base is not None and self._forks:
+            await self._sandbox.prepare(zygote_of(root.base, fv))
+
     async def _root(self, fv: FunctionVersion) -> Root:
         try:
             return await self._runtimes.root(fv)
@@ -187,6 +195,17 @@ class LocalHost:
 _START_SHARE_S = 0.5
 #: Layers whose extensions are remembered: unpacked layers never change.
 _KEPT = 4096
+
+
+def zygote_of(base: Base, fv: FunctionVersion) -> Zygote:
+    """The zygote of an environment: AWS's client reads how to log when it is imported."""
+    env = dict(base.env)
+    if fv.log_format == "JSON":
+        env["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+        env["AWS_LAMBDA_LOG_LEVEL"] = fv.application_log_level or "INFO"
+    if base.imports:
+        env["_ALONZO_IMPORTS"] = ",".join(base.imports)
+    return Zygote(base.argv, tuple(env.items()), tuple(Mount(source, target) for source, target in base.mounts))
 
 
 def _entrypoint(error: ExecError) -> Failure:

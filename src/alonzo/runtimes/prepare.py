@@ -46,13 +46,14 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A runtime ready for use. `packages` maps names to versions."""
+    """A runtime ready for use. `packages` maps names to versions; `client` is the setting `runtime_client`."""
 
     runtime: ManagedRuntime
     folder: Path
     interpreter: str
     interpreter_version: str
     packages: dict[str, str]
+    client: str = "lean"
 
     @property
     def mounts(self) -> tuple[tuple[Path, str], ...]:

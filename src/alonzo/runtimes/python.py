@@ -59,7 +59,7 @@ class PythonRecipe:
         packages = self._packages_folder(runtime, folder)
         progress(f"Installing {', '.join(PACKAGES)}")
         await self._install_packages(runtime, interpreter, packages)
-        bootstraps.write(folder / "runtime")
+        bootstraps.write(folder / "runtime", client=await self._knows(runtime, folder))
         progress("Compiling")
         await self._compile(runtime, folder)
         await self._try(runtime, folder)
@@ -91,6 +91,10 @@ class PythonRecipe:
             if reasons
             else f"Install uv, or pip for {interpreter.executable}.",
         )
+
+    async def _knows(self, runtime: ManagedRuntime, folder: Path) -> bool:
+        packages = self._packages_folder(runtime, folder)
+        return (await self._python(runtime, folder, "-B", str(bootstraps.KNOWN), str(packages)))[0] == 0
 
     async def _compile(self, runtime: ManagedRuntime, folder: Path) -> None:
         # Some packages ship templates that are no valid Python; compileall says so by its status, and goes on.

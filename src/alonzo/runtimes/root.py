@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from alonzo.config import Settings
 from alonzo.runtimes import node_start
 from alonzo.runtimes.code import CodeCache
+from alonzo.runtimes.imports import uses_sdk
 from alonzo.runtimes.interpreters import Interpreters
 from alonzo.runtimes.prepare import Prepared, Preparer, RuntimeStatus
 from alonzo.runtimes.table import ManagedRuntime
@@ -63,6 +66,20 @@ class Packaged(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """What a root's program looks like before it has a function: a process that many environments can be forked from.
+
+    It is started as `argv`, sees `mounts`, which every such root has too, and has the variables `env`. Those that ask
+    for more of the SDK than the client name it in `imports`.
+    """
+
+    argv: tuple[str, ...]
+    mounts: tuple[tuple[Path, str], ...]
+    env: tuple[tuple[str, str], ...]
+    imports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Root:
     """One root tree and the program that starts in it.
 
@@ -71,6 +88,7 @@ class Root:
     /proc, /tmp), which is the sandbox's; /opt is missing where there are no layers. `env` holds the runtime's
     variables only (see `runtime_variables`). `runtime_version` and `runtime_version_arn` are what INIT_START names.
     `broken` says in AWS's words why there is nothing to start: initialising it fails with Runtime.InvalidEntrypoint.
+    `base` is what the program can be forked from, with the same result; None: it must be executed.
     """
 
     argv: tuple[str, ...]
@@ -80,6 +98,7 @@ class Root:
     runtime_version_arn: str
     cwd: str = "/var/task"
     broken: str = ""
+    base: Base | None = None
 
 
 def runtime_variables(runtime: ManagedRuntime, handler: str) -> dict[str, str]:
@@ -125,6 +144,7 @@ class Runtimes:
         root = settings.runtimes_dir.expanduser()
         folders = [Path(folder).expanduser() for folder in settings.interpreters.split(":") if folder]
         interpreters = interpreters or Interpreters(folders, root / "interpreters.json")
+        self._client = settings.runtime_client
         self._preparer = Preparer(root, interpreters, offline=settings.offline)
         self._blobs = parts.blobs
         self._code = CodeCache(code_dir or settings.data_dir.expanduser() / "code")
@@ -137,6 +157,7 @@ class Runtimes:
         ready = self._prepared.get(runtime)
         if ready is None:
             ready = await (self._preparer.install(runtime, progress) if progress else self._preparer.install(runtime))
+            ready = replace(ready, client=self._client)
             self._prepared[runtime] = ready
         return ready
 
@@ -164,8 +185,11 @@ class Runtimes:
         if prepared is None:
             # Only who asks for it gets an interpreter fetched; a function is told how to.
             prepared = await self._preparer.install(function.runtime, fetch=False)
+            prepared = replace(prepared, client=self._client)
             self._prepared[function.runtime] = prepared
-        root = _root(function, prepared, await self._mounts(function, prepared))
+        mounts = await self._mounts(function, prepared)
+        base = await asyncio.to_thread(_base, function, prepared, mounts)
+        root = _root(function, prepared, mounts, base)
         self._roots[key] = root
         if len(self._roots) > _KEPT:
             self._roots.popitem(last=False)
@@ -202,10 +226,36 @@ def _how_to_start(environment: Mapping[str, str]) -> str:
     if environment.get("AWS_LAMBDA_EXEC_WRAPPER"):
         return "wrapper"
     # Start-up hooks (sitecustomize) can only come from a PYTHONPATH; without one `site` has nothing to find.
-    return "site" if environment.get("PYTHONPATH") else "lean"
+    if environment.get("PYTHONPATH"):
+        return "site"
+    return "lean" if any(_READ_AT_START.match(name) for name in environment) else "fork"
 
 
-def _root(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...]) -> Root:
+#: Variables that the interpreter, the C library or a library reads when it starts: a fork would come too late for them.
+_READ_AT_START = re.compile(
+    r"(PYTHON|LD_|LC_|MALLOC_|GLIBC_|OPENSSL_|SSL_|BOTO|GCONV_|LOCPATH|LOCALDOMAIN|RES_OPTIONS|HOSTALIASES)"
+    r"|LANG(UAGE)?$|AWS_LAMBDA_LOG_(FORMAT|LEVEL)$"
+)
+#: The oldest interpreter that `sandbox.forking` runs on.
+_FORKABLE = (3, 10)
+
+
+def _base(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...]) -> Base | None:
+    version = prepared.runtime.version
+    if prepared.runtime.language != "python" or _how_to_start(function.environment) != "fork":
+        return None
+    if tuple(int(part) for part in version.split(".")) < _FORKABLE:
+        return None
+    folders = {target: source for source, target in mounts}
+    imports = ("boto3",) if uses_sdk(folders["/var/task"], folders.get("/opt"), version) else ()
+    env = runtime_variables(prepared.runtime, "")
+    del env["_HANDLER"]
+    return Base(_python(function, prepared, mounts), prepared.mounts, tuple(env.items()), imports)
+
+
+def _root(
+    function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...], base: Base | None = None
+) -> Root:
     argv = {"provided": _bootstrap, "python": _python, "nodejs": _node}[prepared.runtime.language](
         function, prepared, mounts
     )
@@ -216,6 +266,7 @@ def _root(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str]
         runtime_version=prepared.version_name,
         runtime_version_arn=prepared.version_arn(function.region),
         broken="" if argv else NO_BOOTSTRAP,
+        base=base,
     )
 
 
@@ -245,9 +296,10 @@ def _node(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str]
 
 def _python(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...]) -> tuple[str, ...]:
     python = f"/var/lang/bin/python{prepared.runtime.version}"
-    program = ("/var/runtime/bootstrap.py", "/opt")
+    program = ("/var/runtime/bootstrap.py", "/opt", *(("aws",) if prepared.client == "aws" else ()))
     return {
         "wrapper": ("/var/runtime/bootstrap", python, *program),
         "site": (python, "-s", *program),
         "lean": (python, "-S", *program),
+        "fork": (python, "-S", *program),
     }[_how_to_start(function.environment)]

@@ -116,6 +116,7 @@ class FakeEngine:
     in_use: set[str] = field(default_factory=set)
     reserved: dict[str, int | None] = field(default_factory=dict)
     wanted: dict[str, Any] = field(default_factory=dict)
+    prepared: list[str] = field(default_factory=list)
 
     def retire(self, function_arn: str, version: str = "") -> None:
         self.retired.append((function_arn, version))
@@ -131,6 +132,9 @@ class FakeEngine:
 
     def provisioned(self, function_arn: str, version: str) -> Any:
         return None
+
+    async def prepare(self, version: FunctionVersion) -> None:
+        self.prepared.append(version.arn)
 
     def code_in_use(self) -> set[str]:
         return self.in_use

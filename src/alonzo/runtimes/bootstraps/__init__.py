@@ -8,17 +8,21 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 #: Run by the prepared interpreter before it is published; see there.
 PATTERNS = _HERE / "patterns.py"
+KNOWN = _HERE / "known.py"
 
 
 def digest() -> str:
     """Names this version of the programs: a runtime prepared with another is prepared anew."""
-    programs = b"".join((_HERE / name).read_bytes() for name in ("python.py", "python.sh", "patterns.py"))
+    names = ("python.py", "client.py", "python.sh", "patterns.py", "known.py")
+    programs = b"".join((_HERE / name).read_bytes() for name in names)
     return hashlib.sha256(programs).hexdigest()
 
 
-def write(folder: Path) -> None:
-    """Put Python's programs into what becomes /var/runtime."""
+def write(folder: Path, *, client: bool = True) -> None:
+    """Put Python's programs into what becomes /var/runtime; without `client`, AWS's speaks to the Runtime API."""
     (folder / "bootstrap.py").write_bytes((_HERE / "python.py").read_bytes())
+    if client:
+        (folder / "_alonzo_client.py").write_bytes((_HERE / "client.py").read_bytes())
     wrapper = folder / "bootstrap"
     wrapper.write_bytes((_HERE / "python.sh").read_bytes())
     wrapper.chmod(0o755)

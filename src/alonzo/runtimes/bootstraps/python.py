@@ -1,6 +1,9 @@
 # mypy: ignore-errors
 """Starts AWS's runtime interface client inside an execution environment: /var/runtime/bootstrap.py.
 
+Called as `bootstrap.py [OPT [aws]]`: where the layers are (a sandbox without mounts puts the real folder in /opt's
+place); and `aws` where AWS's client shall speak to the Runtime API by itself, not over `_alonzo_client`.
+
 Runs on every supported interpreter, so it keeps to Python 3.8's syntax, and imports nothing that the client does not
 import anyway: each module costs a cold start about 0.3 ms.
 """
@@ -72,27 +75,64 @@ def _recall_patterns():
         re._cache[str, source, flags] = _sre.compile(*arguments)
 
 
-def _client(path):
+def _client(path, lean):
     """AWS's client, imported before the function's folders are on the search path: as on AWS, a function's own module
     cannot take the place of one that the client needs."""
     packages = sys.prefix + "/lib/" + _VERSION + "/site-packages"
     sys.path[:] = [entry for entry in path if entry.startswith(sys.prefix + "/") and not entry.endswith(".zip")]
-    sys.path.append(packages if sys.version_info >= (3, 11) else os.environ["LAMBDA_RUNTIME_DIR"])
+    runtime = os.environ["LAMBDA_RUNTIME_DIR"]
+    sys.path += [packages, runtime] if sys.version_info >= (3, 11) else [runtime]
     _recall_patterns()
+    if lean:
+        try:
+            import _alonzo_client
+        except ImportError:
+            pass  # this release of AWS's client is not one that it knows
+        else:
+            return _alonzo_client.main()
     from awslambdaric.__main__ import main
 
     return main
+
+
+def _be_zygote(number):
+    """Wait to be forked; comes back in an environment's first process, whose variables have changed.
+
+    What it takes to get into a sandbox is sent by the sandbox host: names and texts of modules (`sandbox.forking`).
+    """
+    for name in os.environ.pop("_ALONZO_IMPORTS", "").split(","):
+        if name:
+            __import__(name)
+    before = set(sys.modules)
+    message = os.read(number, 1 << 20)
+    fields = []
+    while message:
+        size = int.from_bytes(message[:4], "little")
+        fields.append(message[4 : 4 + size])
+        message = message[4 + size :]
+    kind = type(sys)
+    outer = sys.modules["alonzo"] = kind("alonzo")
+    outer.sandbox = sys.modules["alonzo.sandbox"] = kind("alonzo.sandbox")
+    for name, text in zip(fields[::2], fields[1::2]):  # noqa: B905 - not before Python 3.10
+        module = kind("alonzo.sandbox." + name.decode())
+        sys.modules[module.__name__] = module
+        setattr(outer.sandbox, name.decode(), module)
+        exec(compile(text, module.__name__, "exec"), module.__dict__)
+    module.serve(number, before)
 
 
 def _start():
     environ = os.environ
     if sys.flags.no_site:
         _complete_builtins()
-    # The argument says where the layers are: a sandbox without mounts puts the real folder in /opt's place.
-    opt = sys.argv.pop() if len(sys.argv) > 1 else "/opt"
+    arguments = sys.argv[1:]
+    del sys.argv[1:]
+    opt = arguments[0] if arguments else "/opt"
     path = sys.path[:]
     gc.disable()  # nothing that is imported here becomes garbage
-    main = _client(path)
+    main = _client(path, lean="aws" not in arguments[1:])
+    if "_ALONZO_ZYGOTE" in environ:  # a function's own variables never begin with an underscore
+        _be_zygote(int(environ["_ALONZO_ZYGOTE"]))
     gc.enable()
     sys.path[:], layers = _search_path(environ, path, opt)
     environ.setdefault("PYTHONPATH", environ["LAMBDA_RUNTIME_DIR"])
