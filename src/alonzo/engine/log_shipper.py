@@ -14,6 +14,7 @@ from alonzo.core.errors import ServiceError
 from alonzo.core.ids import Ids
 from alonzo.dispatch import Dispatcher
 from alonzo.engine.log_output import MAX_EVENT
+from alonzo.storage import StorageError
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ TOTAL_LIMIT = 64 << 20
 _BATCH_BYTES = 1_048_576
 _BATCH_EVENTS = 10_000
 _EVENT_OVERHEAD = 26
+#: After a failure of the store (a full disk, most likely), a stream is tried again after this time, in seconds.
+_HELD_S = 1.0
 #: After a denial, a role's group is not asked again for this time, in seconds: permissions may be given meanwhile.
 _DENIED_S = 5.0
 _CALL_DEADLINE_S = 30.0
@@ -48,6 +51,7 @@ class LogStream:
     created: bool = False
     shipping: bool = False
     retry_at: float = 0.0
+    held_until: float = 0.0
 
 
 class LogShipper:
@@ -78,7 +82,8 @@ class LogShipper:
                 self._wake.set()
 
     def full(self, stream: LogStream) -> bool:
-        return stream.pending_bytes >= STREAM_LIMIT
+        """Whether the function has to wait. Not for a store that fails: then what does not fit is dropped."""
+        return stream.pending_bytes >= STREAM_LIMIT and not stream.held_until
 
     async def run(self) -> None:
         """Store until cancelled."""
@@ -114,6 +119,8 @@ class LogShipper:
 
     async def drain(self) -> None:
         """Store until nothing is left: for a clean stop."""
+        for stream in self._dirty:
+            stream.held_until = 0.0
         for _ in range(100):
             if not self._dirty:
                 return
@@ -121,29 +128,51 @@ class LogShipper:
             await asyncio.sleep(0)
 
     async def _ship(self, stream: LogStream) -> None:
+        now = self._clock.now()
+        if stream.held_until > now:
+            self._dirty[stream] = None
+            return
         events, stream.pending = stream.pending, []
         self._bytes -= stream.pending_bytes
         stream.pending_bytes = 0
         dropped, stream.dropped = stream.dropped, 0
         if stream.resume is not None:
             stream.resume()
-        if stream.retry_at > self._clock.now():
+        if stream.retry_at > now:
             return
         if dropped:
-            events.append((int(self._clock.now() * 1000), f"{dropped} log events were dropped: too many at once.\n"))
+            events.append((int(now * 1000), f"{dropped} log events were dropped: too many at once.\n"))
         events.sort(key=_time)
+        batches = _batches(events)
         try:
             if not stream.created:
                 await self._create(stream)
-            for batch in _batches(events):
-                await self._put(stream, batch)
+            while batches:
+                await self._put(stream, batches[0])
+                del batches[0]
+            stream.held_until = 0.0
         except ServiceError as error:
             # On AWS, too, a role without permission for its log loses it; the function goes on.
             stream.retry_at = self._clock.now() + _DENIED_S
             log.info("log of %s lost: %s", stream.group, error)
+        except StorageError as error:
+            log.error("log of %s waits: %s", stream.group, error)
+            self._hold(stream, batches)
         except Exception:
             stream.dropped += len(events)
             log.exception("log of %s lost", stream.group)
+
+    def _hold(self, stream: LogStream, batches: list[list[dict[str, Any]]]) -> None:
+        """Keep what could not be stored, before what has come meanwhile."""
+        events = [(event["timestamp"], event["message"]) for batch in batches for event in batch]
+        size = sum(len(message) + _EVENT_OVERHEAD for _, message in events)
+        stream.pending[:0] = events
+        stream.pending_bytes += size
+        self._bytes += size
+        stream.held_until = self._clock.now() + _HELD_S
+        self._dirty[stream] = None
+        if stream.resume is not None:
+            stream.resume()
 
     async def _put(self, stream: LogStream, batch: list[dict[str, Any]]) -> None:
         params = {"logGroupName": stream.group, "logStreamName": stream.name, "logEvents": batch}

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from alonzo.core.clock import Clock
 from alonzo.engine.function import FunctionVersion
 from alonzo.engine.log_lines import Report
-from alonzo.storage import Database, metadata
+from alonzo.storage import Database, StorageError, metadata
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,9 @@ class Meter:
             self._wake.clear()
             try:
                 await self.flush()
+            except StorageError as error:
+                log.error("the meter waits: %s", error)
+                self._wake.set()
             except Exception:
                 log.exception("the meter could not be written; it is tried again")
                 self._wake.set()

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from alonzo.core.clock import Clock
 from alonzo.engine.jobs import AsyncEvent, Delivery, Job, JobInfo, JobStore, Settlement
 from alonzo.engine.lanes import LANE_BYTES, LANE_JOBS, Lane
-from alonzo.storage import Database
+from alonzo.storage import Database, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -312,9 +312,12 @@ class Queue:
             self._to_settle.clear()
             try:
                 await self.flush()
-            except Exception:
-                log.exception("outcomes cannot be written; they are tried again")
+            except Exception as error:
                 # A full disk, most likely. Nothing is lost: the rows stay, and so do the outcomes, until it works.
+                if isinstance(error, StorageError):
+                    log.error("outcomes wait: %s", error)
+                else:
+                    log.exception("outcomes cannot be written; they are tried again")
                 await self._clock.sleep(1.0)
                 self._to_settle.set()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from alonzo.core.ids import Ids
-from alonzo.storage.errors import DiskFull, StorageError
+from alonzo.storage.errors import StorageError, explain
 
 #: Bytes that a writer collects before it hands them to a thread.
 _BATCH = 1 << 20
@@ -54,7 +53,7 @@ class BlobWriter:
         try:
             self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _explain(error, self._temporary) from error
+            raise explain(error, self._temporary) from error
         return self
 
     async def __aexit__(
@@ -121,7 +120,7 @@ class BlobWriter:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
-            raise _explain(error, self._temporary) from error
+            raise explain(error, self._temporary) from error
 
     def _publish(self) -> None:
         target = self._blobs.path(self._id)
@@ -133,7 +132,7 @@ class BlobWriter:
             if self._blobs.durable:
                 _fsync_folder(target.parent)
         except OSError as error:
-            raise _explain(error, self._temporary) from error
+            raise explain(error, self._temporary) from error
 
 
 class Blobs:
@@ -197,9 +196,3 @@ def _fsync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _explain(error: OSError, path: Path) -> StorageError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"No space is left on the disk that holds {path.parent}.")
-    return StorageError(f"Cannot write {path}: {error.strerror}.")

@@ -244,6 +244,15 @@ def _settle(outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]
 
 def _plain(error: BaseException, path: Path) -> StorageError:
     message = str(getattr(error, "orig", error))
-    if "full" in message:
+    if "full" in message or ("disk I/O" in message and _no_room(path.parent)):
         return DiskFull(f"No space is left on the disk that holds {path.parent}.")
     return StorageError(f"The database {path} failed: {message}.")
+
+
+def _no_room(folder: Path) -> bool:
+    """Where there is no room for the index of the journal, SQLite says "disk I/O error"."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < 64 * 1024

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alonzo.config import Settings, SettingsError
+from alonzo.storage.errors import explain
 
 
 @dataclass(slots=True)
@@ -36,7 +37,7 @@ class DataFolder:
 
 
 def open_data_folder(settings: Settings) -> DataFolder:
-    """Make the folder where it is missing and lock it. Raises SettingsError with the mend."""
+    """Make the folder where it is missing and lock it. Raises SettingsError with the mend, StorageError."""
     path = _ephemeral_folder() if settings.ephemeral else settings.data_dir
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -53,8 +54,12 @@ def open_data_folder(settings: Settings) -> DataFolder:
         raise SettingsError(
             f"Another Alonzo (process {holder}) uses the data folder {path}. Stop it, or choose another --data-dir."
         ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(lock)
+        raise explain(error, path / "lock") from error
     return DataFolder(path, settings.ephemeral, lock)
 
 

@@ -6,27 +6,37 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from alonzo.storage.errors import explain
+
 
 def read_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The file's bytes; where there is none, write what `make` returns (mode 0600, on disk before it has its name)."""
+    """The file's bytes; where there is none, write what `make` returns (mode 0600, on disk before it has its name).
+
+    Raises StorageError with a sentence where it cannot be written; nothing of it stays then.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError:
         pass
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = make()
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(draft, data)
         # A link never replaces: of two that start at once, the first one's key is everybody's.
         os.link(draft, path)
     except FileExistsError:
         return path.read_bytes()
+    except OSError as error:
+        raise explain(error, path) from error
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
