@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,6 +87,77 @@ async def test_an_id_is_enqueued_once(world: Any) -> None:
     world.engine.queue.wake()
     await until(lambda: rows(world) == 0)
     assert sorted(call.request_id for _, call in ran.calls) == ["request-1", "request-2"]
+
+
+async def test_events_without_an_id_are_all_different(world: Any) -> None:
+    """Events that nobody can hand over again run each, whatever else they have in common, and are shown by request."""
+    world.function("f", "")
+    gate = asyncio.Event()
+    ran: list[str] = []
+
+    class Invoker:
+        async def invoke(self, fv: Any, invocation: Invocation) -> InvokeResult:
+            await gate.wait()
+            ran.append(invocation.request_id)
+            return FINE
+
+    world.engine._deliverer._invoker = Invoker()
+    bare = replace(event(1), id="")
+    await asyncio.gather(*(world.engine.queue.accept(bare) for _ in range(3)))
+    assert [job.id for job in await world.engine.queue.list_jobs()] == ["request-1"] * 3
+    gate.set()
+    await until(lambda: rows(world) == 0)
+    assert ran == ["request-1"] * 3
+
+
+async def test_an_accepted_job_is_not_read_back(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was accepted runs from memory; only beside jobs of other transactions the table is asked."""
+    world.function("f", "")
+    ran = script(world, lambda *_: FINE)
+    queue, read = world.engine.queue, world.parts.db.read_nowait
+    await until(lambda: queue._next_due == math.inf)
+    reads: list[Any] = []
+
+    def counted(query: Any) -> Any:
+        reads.append(query)
+        return read(query)
+
+    monkeypatch.setattr(world.parts.db, "read_nowait", counted)
+    for n in range(20):
+        await asyncio.gather(queue.accept(event(n)), queue.accept(replace(event(100 + n), id="")))
+    await until(lambda: len(ran.calls) == 40)
+    assert not reads
+    # A job of another transaction comes first and is not announced: none may be passed over.
+    await world.parts.db.write(lambda c: queue.enqueue(c, event(200)))
+    await queue.accept(event(201))
+    await queue.accept(event(201, "g"))
+    await until(lambda: rows(world) == 0)
+    assert reads
+    assert sorted(call.request_id for _, call in ran.calls[40:]) == ["request-200", "request-201"]
+
+
+async def test_more_than_memory_holds_waits_in_the_table(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs accepted while memory is full are found in the table, in their order, once there is room."""
+    monkeypatch.setattr("alonzo.engine.queue._LOADED", 8)
+    gate = asyncio.Event()
+    ran: list[str] = []
+
+    class Invoker:
+        async def invoke(self, fv: Any, invocation: Invocation) -> InvokeResult:
+            await gate.wait()
+            ran.append(invocation.request_id)
+            return FINE
+
+    world.engine._deliverer._invoker = Invoker()
+    for name in ("f", "g"):
+        world.function(name, "", reserved_concurrency=1)
+    await asyncio.gather(*(world.engine.queue.accept(event(n, "fg"[n % 2])) for n in range(100)))
+    await world.engine.queue.accept(event(100))
+    assert len(world.engine.queue._loaded) == 8
+    gate.set()
+    await until(lambda: rows(world) == 0)
+    assert [int(one[8:]) for one in ran if int(one[8:]) % 2 == 0] == list(range(0, 101, 2))
+    assert len(ran) == 101
 
 
 async def test_a_rolled_back_job_never_runs(world: Any) -> None:

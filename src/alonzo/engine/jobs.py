@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-from alonzo.storage import metadata
+from alonzo.storage import ForKeys, InsertMany, metadata
 
 Kind = Literal["E", "D"]
 
@@ -62,10 +62,11 @@ owners = Table(
     Column("lease_until", Float, nullable=False),
 )
 
-_INSERT = text(
+_INSERT = InsertMany(
     "INSERT INTO engine_jobs (seq, kind, id, owner, lane, account_id, region, origin, enqueued_at, due_at, done,"
-    " failures, throttles, tries, last_error, body) VALUES (:seq, :kind, :id, :owner, :lane, :account_id, :region,"
-    " :origin, :enqueued_at, 0, 0, 0, 0, 0, '', :body) ON CONFLICT (kind, id) DO NOTHING"
+    " failures, throttles, tries, last_error, body)",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, '', ?)",
+    "ON CONFLICT (kind, id) DO NOTHING",
 )
 _LIGHT = "seq, lane, length(body) AS size FROM engine_jobs WHERE done = 0 AND owner = :owner"
 _NEW = text(f"SELECT {_LIGHT} AND seq > :after AND due_at = 0 ORDER BY seq LIMIT :limit")
@@ -81,8 +82,8 @@ _FULL = "SELECT seq, kind, lane, enqueued_at, due_at, failures, throttles, tries
 _LOAD = text(f"{_FULL} WHERE seq = :seq AND done = 0")
 _LOAD_RANGE = text(f"{_FULL} WHERE seq BETWEEN :first AND :last AND done = 0 AND lane = :lane")
 _LIST = (
-    "SELECT seq, kind, id, lane, account_id, region, enqueued_at, due_at, failures, throttles, tries, last_error"
-    " FROM engine_jobs WHERE done = 0"
+    "SELECT seq, kind, id, origin, lane, account_id, region, enqueued_at, due_at, failures, throttles, tries,"
+    " last_error FROM engine_jobs WHERE done = 0"
 )
 # An event that a delivery handed over may be handed over again until that delivery is settled: until then its row
 # stays, done, so that the second hand-over finds it.
@@ -91,7 +92,7 @@ _EVENT_DONE = text(
     " (SELECT 1 FROM engine_jobs AS d WHERE d.kind = 'D' AND d.id = :origin)"
 )
 _EVENT_KEPT = text("UPDATE engine_jobs SET done = 1, due_at = 0, body = :empty WHERE seq = :seq")
-_DELIVERY_DONE = text("DELETE FROM engine_jobs WHERE seq = :seq")
+_DONE = ForKeys("DELETE FROM engine_jobs WHERE seq IN (?)")
 _DELIVERED = text("DELETE FROM engine_jobs WHERE done = 1 AND origin = :origin")
 _RETRY = text(
     "UPDATE engine_jobs SET due_at = :due_at, failures = :failures, throttles = :throttles, tries = :tries,"
@@ -112,6 +113,7 @@ class AsyncEvent:
     """An accepted `Invoke(Event)`. `id` is the idempotence key: enqueueing an id that is there already does nothing.
 
     Where a Delivery hands an event over, `request_id` is the delivery's id: its row is kept until that is settled.
+    `id` "" means that nobody will ever hand this event over again, which makes it much cheaper.
     """
 
     id: str
@@ -272,32 +274,27 @@ class JobStore:
         connection.execute(_LEASE, {"owner": self.owner, "until": lease_until})
         return connection.execute(_ADOPT, {"owner": self.owner, "now": now}).rowcount
 
-    def insert(self, connection: Connection, wanted: Iterable[AsyncEvent | Delivery], now: float) -> list[Job]:
-        """Write new jobs; those whose id is there already are left out of the table (not of the answer)."""
+    def insert(
+        self, connection: Connection, wanted: Iterable[AsyncEvent | Delivery], now: float
+    ) -> tuple[list[Job], bool]:
+        """Write new jobs. Those whose id is there already are left out of the table, but not of the answer's list; the
+        answer's flag says that there were none."""
         made: list[Job] = []
-        rows: list[dict[str, Any]] = []
+        rows: list[tuple[Any, ...]] = []
+        owner = self.owner
         for what in wanted:
             body = encode(what)
-            job = Job(next(self._seq), lane_of(what), what, now, len(body))
-            event = isinstance(what, AsyncEvent)
-            rows.append(
-                {
-                    "seq": job.seq,
-                    "kind": "E" if event else "D",
-                    "id": what.id,
-                    "owner": self.owner,
-                    "lane": job.lane,
-                    "account_id": what.account_id,
-                    "region": what.region,
-                    "origin": what.request_id if isinstance(what, AsyncEvent) else "",
-                    "enqueued_at": now,
-                    "body": body,
-                }
-            )
+            seq = next(self._seq)
+            job = Job(seq, lane_of(what), what, now, len(body))
+            if isinstance(what, AsyncEvent):
+                # Without an id of its own a row's key grows with its number: a key by chance would change a page of the
+                # index for every row, which costs twice as much as the row.
+                kind, key, origin = "E", what.id or f"{seq:016x}", what.request_id
+            else:
+                kind, key, origin = "D", what.id, ""
+            rows.append((seq, kind, key, owner, job.lane, what.account_id, what.region, origin, now, body))
             made.append(job)
-        if rows:
-            connection.execute(_INSERT, rows)
-        return made
+        return made, _INSERT.run(connection, rows) == len(rows)
 
     def new(self, connection: Connection, after: int, limit: int) -> Sequence[Any]:
         """(seq, lane, size) of jobs due at once, after a sequence number."""
@@ -336,7 +333,8 @@ class JobStore:
 
     def settle(self, connection: Connection, settlements: Sequence[Settlement], now: float) -> list[Job]:
         """Outcomes and what follows from them, in the caller's one transaction. Returns the jobs that follow."""
-        events, deliveries, retries = [], [], []
+        done: list[int] = []
+        handed_over, deliveries, retries = [], [], []
         follow_up: list[Delivery] = []
         for settlement in settlements:
             job = settlement.job
@@ -352,19 +350,22 @@ class JobStore:
                         "last_error": job.last_error[:500],
                     }
                 )
-            elif isinstance(job.what, AsyncEvent):
-                events.append({"seq": job.seq, "origin": job.what.request_id, "empty": b""})
+            elif not isinstance(job.what, AsyncEvent):
+                done.append(job.seq)
+                deliveries.append({"origin": job.what.id})
+            elif job.what.id:
+                handed_over.append({"seq": job.seq, "origin": job.what.request_id, "empty": b""})
             else:
-                deliveries.append({"seq": job.seq, "origin": job.what.id})
-        if events:
-            connection.execute(_EVENT_DONE, events)
-            connection.execute(_EVENT_KEPT, events)
+                done.append(job.seq)
+        if handed_over:
+            connection.execute(_EVENT_DONE, handed_over)
+            connection.execute(_EVENT_KEPT, handed_over)
+        _DONE.run(connection, done)
         if deliveries:
-            connection.execute(_DELIVERY_DONE, deliveries)
             connection.execute(_DELIVERED, deliveries)
         if retries:
             connection.execute(_RETRY, retries)
-        return self.insert(connection, follow_up, now)
+        return self.insert(connection, follow_up, now)[0]
 
     def list(self, connection: Connection, account_id: str, region: str, function: str, limit: int) -> Sequence[Any]:
         where = ""

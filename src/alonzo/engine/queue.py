@@ -65,9 +65,12 @@ class Queue:
 
     def enqueue(self, connection: Connection, *jobs: AsyncEvent | Delivery) -> None:
         """Write jobs inside the caller's transaction. Call `wake` once it has committed."""
-        for job in self._store.insert(connection, jobs, self._clock.now()):
+        # Saves reading them back; whether they were committed is still decided by what the table says.
+        self._put_by(self._store.insert(connection, jobs, self._clock.now())[0])
+
+    def _put_by(self, jobs: list[Job]) -> None:
+        for job in jobs:
             if len(self._stash) < _LOADED:
-                # Saves reading it back; whether it was committed is still decided by what the table says.
                 self._stash[job.seq] = job
 
     def wake(self) -> None:
@@ -91,8 +94,9 @@ class Queue:
     def _write_accepted(self) -> None:
         accepting, self._accepting = self._accepting, []
         jobs = [job for job, _ in accepting]
+        now = self._clock.now()
 
-        def done(written: asyncio.Future[None]) -> None:
+        def done(written: asyncio.Future[tuple[list[Job], bool]]) -> None:
             error = asyncio.CancelledError() if written.cancelled() else written.exception()
             for _, accepted in accepting:
                 if accepted.done():
@@ -102,10 +106,28 @@ class Queue:
                 else:
                     accepted.set_exception(error)
             if error is None:
-                self.wake()
+                self._accepted(*written.result())
 
-        written = self._db.write_nowait(lambda connection: self.enqueue(connection, *jobs))
+        written = self._db.write_nowait(lambda connection: self._store.insert(connection, jobs, now))
         written.add_done_callback(done)
+
+    def _accepted(self, jobs: list[Job], new: bool) -> None:
+        """These are on disk: take them up as they are, unless the table knows better."""
+        if not self._open:
+            return
+        if not new or jobs[0].seq != self._cursor + 1 or jobs[-1].seq - self._cursor != len(jobs):
+            # One was there before; or other jobs were numbered between, of whose fate only the table tells.
+            self._put_by(jobs)
+            self.wake()
+            return
+        for job in jobs:
+            if self._crowded():
+                break  # found in the table from the cursor on, as soon as there is room
+            self._cursor = job.seq
+            self.arrivals += 1
+            if self._wanted(job.seq, job.lane):
+                self._push(job)
+        self.pump()
 
     async def list_jobs(
         self, account_id: str = "", region: str = "", function: str = "", *, limit: int = 1_000
@@ -115,7 +137,7 @@ class Queue:
         running = {seq for seq, job in self._loaded.items() if not self._waits(job)}
         return [
             JobInfo(
-                row.id,
+                row.origin or row.id,
                 "event" if row.kind == "E" else "delivery",
                 "running" if row.seq in running else "retrying" if row.due_at > 0 else "waiting",
                 row.lane,
@@ -172,11 +194,13 @@ class Queue:
         self.pump()
 
     def _look_new(self) -> None:
+        if self._crowded():
+            return
         rows = self._db.read_nowait(lambda connection: self._store.new(connection, self._cursor, _BATCH))
         taken: list[tuple[int, int]] = []
         size_taken = 0
         for seq, lane, size in rows:
-            if self._crowded() or size_taken >= LANE_BYTES:
+            if self._crowded(len(taken)) or size_taken >= LANE_BYTES:
                 break
             self._cursor = seq
             self.arrivals += 1
@@ -194,7 +218,7 @@ class Queue:
         taken: list[tuple[int, int]] = []
         size_taken = 0
         for due_at, seq, lane, size in rows:
-            if self._crowded() or size_taken >= LANE_BYTES:
+            if self._crowded(len(taken)) or size_taken >= LANE_BYTES:
                 self._next_due = due_at
                 self._take(taken)
                 if not self._starved:
@@ -243,8 +267,8 @@ class Queue:
         else:
             self._take(taken)
 
-    def _crowded(self) -> bool:
-        if len(self._loaded) >= _LOADED or self._bytes >= _LOADED_BYTES:
+    def _crowded(self, more: int = 0) -> bool:
+        if len(self._loaded) + more >= _LOADED or self._bytes >= _LOADED_BYTES:
             self._starved = True
             return True
         return False
@@ -261,15 +285,13 @@ class Queue:
         return True
 
     def _take(self, wanted: list[tuple[int, int]]) -> None:
-        missing = []
-        for seq, _ in wanted:
-            job = self._stash.pop(seq, None)
-            if job is None:
-                missing.append(seq)
-            else:
-                self._push(job)
+        known = {seq: self._stash.pop(seq, None) for seq, _ in wanted}
+        missing = [seq for seq, job in known.items() if job is None]
         if missing:
-            for job in self._db.read_nowait(lambda connection: self._store.load(connection, missing)):
+            for loaded in self._db.read_nowait(lambda connection: self._store.load(connection, missing)):
+                known[loaded.seq] = loaded
+        for job in known.values():
+            if job is not None:
                 self._push(job)
 
     def _push(self, job: Job) -> None:
@@ -330,9 +352,7 @@ class Queue:
         now = self._clock.now()
 
         def write(connection: Connection) -> None:
-            for job in self._store.settle(connection, settlements, now):
-                if len(self._stash) < _LOADED:
-                    self._stash[job.seq] = job
+            self._put_by(self._store.settle(connection, settlements, now))
 
         try:
             await self._db.write(write)

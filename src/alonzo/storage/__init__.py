@@ -3,5 +3,16 @@
 from alonzo.storage.blobs import BlobRef, Blobs, BlobWriter
 from alonzo.storage.database import Database, metadata
 from alonzo.storage.errors import DiskFull, StorageError
+from alonzo.storage.statements import ForKeys, InsertMany
 
-__all__ = ["BlobRef", "BlobWriter", "Blobs", "Database", "DiskFull", "StorageError", "metadata"]
+__all__ = [
+    "BlobRef",
+    "BlobWriter",
+    "Blobs",
+    "Database",
+    "DiskFull",
+    "ForKeys",
+    "InsertMany",
+    "StorageError",
+    "metadata",
+]

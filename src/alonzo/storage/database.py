@@ -9,9 +9,11 @@ import asyncio
 import collections
 import hashlib
 import os
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
@@ -19,6 +21,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from alonzo.storage.errors import DiskFull, StorageError
+from alonzo.storage.statements import driver
 
 #: Every table of every store is defined on this object, at import of its `store.py`.
 metadata = MetaData()
@@ -30,6 +33,8 @@ T = TypeVar("T")
 Transaction = Callable[[Connection], T]
 
 _GROUP = 256
+#: What the database itself fails with, through SQLAlchemy or past it.
+_FAILURES = (OperationalError, sqlite3.OperationalError)
 
 
 class Database:
@@ -43,7 +48,9 @@ class Database:
         self._path = path
         self._durable = durable
         self._waiting: collections.deque[tuple[Transaction[Any], asyncio.Future[Any]]] = collections.deque()
-        self._wake = threading.Event()
+        #: Rung to wake the writer; `_asleep` says that it needs to be.
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._asleep = False
         self._closing = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -72,7 +79,7 @@ class Database:
         if self._thread is None:
             return
         self._closing = True
-        self._wake.set()
+        self._bell.put(None)
         await asyncio.to_thread(self._thread.join)
         self._thread = None
         if self._reader is not None:
@@ -86,7 +93,7 @@ class Database:
             f"sqlite:///{self._path}",
             poolclass=pool,
             isolation_level="AUTOCOMMIT",
-            connect_args={"check_same_thread": False, "timeout": 10},
+            connect_args={"check_same_thread": False, "timeout": 10, "cached_statements": 512},
         )
         synchronous = "FULL" if self._durable else "OFF"
 
@@ -135,7 +142,7 @@ class Database:
         assert self._reader is not None, "the database is not open"
         try:
             return query(self._reader)
-        except OperationalError as error:
+        except _FAILURES as error:
             raise _plain(error, self._path) from error
 
     async def scan(self, query: Transaction[T]) -> T:
@@ -159,7 +166,9 @@ class Database:
             future.set_exception(StorageError("The database is closing."))
             return future
         self._waiting.append((transaction, future))
-        self._wake.set()
+        if self._asleep:
+            self._asleep = False
+            self._bell.put(None)
         return future
 
     async def write(self, transaction: Transaction[T]) -> T:
@@ -174,8 +183,6 @@ class Database:
         connection = self._engine.connect()
         waiting = self._waiting
         while True:
-            self._wake.wait()
-            self._wake.clear()
             while waiting:
                 group = [waiting.popleft() for _ in range(min(len(waiting), _GROUP))]
                 outcomes = self._commit(connection, group)
@@ -183,17 +190,22 @@ class Database:
             if self._closing and not waiting:
                 connection.close()
                 return
+            self._asleep = True
+            if not waiting:  # else it came before the loop could know that it has to ring
+                self._bell.get()
+            self._asleep = False
 
     def _commit(
         self, connection: Connection, group: list[tuple[Transaction[Any], asyncio.Future[Any]]]
     ) -> list[tuple[asyncio.Future[Any], Any, BaseException | None]]:
         """One transaction for the whole group; on any failure each one alone."""
         results: list[Any] = []
+        execute = driver(connection).execute
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            execute("BEGIN IMMEDIATE")
             for transaction, _ in group:
                 results.append(transaction(connection))
-            connection.exec_driver_sql("COMMIT")
+            execute("COMMIT")
             return [(future, result, None) for (_, future), result in zip(group, results, strict=True)]
         except BaseException as error:
             _rollback(connection)
@@ -202,7 +214,7 @@ class Database:
         return [outcome for one in group for outcome in self._commit(connection, [one])]
 
     def _explain(self, error: BaseException) -> BaseException:
-        return _plain(error, self._path) if isinstance(error, OperationalError) else error
+        return _plain(error, self._path) if isinstance(error, _FAILURES) else error
 
 
 def _close_to_others(path: Path) -> None:
@@ -227,8 +239,8 @@ def _fingerprint(tables: MetaData) -> str:
 
 def _rollback(connection: Connection) -> None:
     try:
-        connection.exec_driver_sql("ROLLBACK")
-    except OperationalError:
+        driver(connection).execute("ROLLBACK")
+    except sqlite3.OperationalError:
         pass  # SQLite has rolled back already (disk full, I/O error)
 
 

@@ -54,6 +54,15 @@ async def test_event_is_stored_once_per_request(world: Any) -> None:
     assert not world.engine.invoker.calls
 
 
+async def test_what_a_connection_brought_is_never_repeated(world: Any) -> None:
+    """An Event invocation of a client's needs no key against repetition: its request id was made for it alone."""
+    await world.create()
+    client = replace(world.ctx, client_ip="127.0.0.1")
+    await world.dispatcher.call(client, "lambda", "Invoke", {"FunctionName": "f", "InvocationType": "Event"})
+    [event] = world.engine.queue.events.values()
+    assert (event.id, event.request_id) == ("", world.ctx.request_id)
+
+
 async def test_dry_run_runs_nothing(world: Any) -> None:
     """DryRun answers 204 and neither runs nor stores anything."""
     await world.create()

@@ -51,10 +51,13 @@ async def invoke_async(state: State, ctx: Context, params: Params) -> Result:
 
 
 async def _accept(state: State, ctx: Context, target: Target, payload: bytes, client_context: str, tenant: str) -> None:
-    """Store the event; the request's id makes a repeated hand-over of one delivery harmless."""
+    """Store the event; the request's id makes a repeated hand-over of one delivery harmless.
+
+    What came over a connection got its id there, and nobody has it to repeat it.
+    """
     ref = target.ref
     event = AsyncEvent(
-        id=f"{ref.arn}/{ctx.request_id}",
+        id="" if ctx.client_ip else f"{ref.arn}/{ctx.request_id}",
         account_id=ref.account_id,
         region=ref.region,
         function_name=ref.name,
