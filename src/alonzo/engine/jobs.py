@@ -331,7 +331,7 @@ class JobStore:
         rows = connection.execute(_LOAD_RANGE, {"lane": lane, "first": min(wanted), "last": max(wanted)})
         return [_job(row) for row in rows if row.seq in wanted]
 
-    def settle(self, connection: Connection, settlements: Sequence[Settlement], now: float) -> list[Job]:
+    def settle(self, connection: Connection, settlements: list[Settlement], now: float) -> list[Job]:
         """Outcomes and what follows from them, in the caller's one transaction. Returns the jobs that follow."""
         done: list[int] = []
         handed_over, deliveries, retries = [], [], []

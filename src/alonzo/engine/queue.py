@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,7 +18,8 @@ from sqlalchemy import Connection
 from alonzo.core.clock import Clock
 from alonzo.engine.jobs import AsyncEvent, Delivery, Job, JobInfo, JobStore, Settlement
 from alonzo.engine.lanes import LANE_BYTES, LANE_JOBS, Lane
-from alonzo.storage import Database, StorageError
+from alonzo.engine.settling import Settling
+from alonzo.storage import Database
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,7 @@ class Queue:
         self._accepting: list[tuple[AsyncEvent | Delivery, asyncio.Future[None]]] = []
         #: New jobs seen since the start.
         self.arrivals = 0
-        self._settlements: list[Settlement] = []
-        self._to_settle = asyncio.Event()
+        self._settling = Settling(db, clock, self._store.settle, self._settled)
 
     # -- for services -------------------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Queue:
     async def run(self) -> None:
         """Settle, look when retries are due, keep the lease; until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._run_settling())
+            group.create_task(self._settling.run())
             group.create_task(self._run_due())
             if self._lease_s != math.inf:
                 group.create_task(self._run_lease())
@@ -325,50 +325,20 @@ class Queue:
 
     def settle(self, settlement: Settlement) -> None:
         """Write an outcome soon, together with those of the same moment."""
-        self._settlements.append(settlement)
-        self._to_settle.set()
-
-    async def _run_settling(self) -> None:
-        while True:
-            await self._to_settle.wait()
-            self._to_settle.clear()
-            try:
-                await self.flush()
-            except Exception as error:
-                # A full disk, most likely. Nothing is lost: the rows stay, and so do the outcomes, until it works.
-                if isinstance(error, StorageError):
-                    log.error("outcomes wait: %s", error)
-                else:
-                    log.exception("outcomes cannot be written; they are tried again")
-                await self._clock.sleep(1.0)
-                self._to_settle.set()
+        self._settling.add(settlement)
 
     async def flush(self) -> None:
         """Write every outcome that waits."""
-        settlements = self._settlements
-        if not settlements:
-            return
-        self._settlements = []
-        now = self._clock.now()
+        await self._settling.flush()
 
-        def write(connection: Connection) -> None:
-            self._put_by(self._store.settle(connection, settlements, now))
-
-        try:
-            await self._db.write(write)
-        except BaseException:
-            self._settlements = settlements + self._settlements
-            raise
-        self._settled(settlements)
-
-    def _settled(self, settlements: Iterable[Settlement]) -> None:
+    def _settled(self, settlements: list[Settlement], followers: list[Job]) -> None:
+        self._put_by(followers)
         again: list[tuple[int, int]] = []
-        look = self._starved
+        look = self._starved or bool(followers)
         for settlement in settlements:
             job = settlement.job
             if self._loaded.pop(job.seq, None) is not None:
                 self._bytes -= job.size
-            look = look or bool(settlement.follow_up)
             if settlement.due_at is None:
                 continue
             if settlement.due_at <= self._due_cursor[0]:

@@ -1,0 +1,88 @@
+"""Writes what became of jobs: the first outcome at once, those that follow it closely together.
+
+An outcome that waits costs nothing but a repeated run if the server is killed meanwhile, which is what "at least once"
+allows; a transaction for each costs more than many a function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from alonzo.core.clock import Clock
+from alonzo.engine.jobs import Job, Settlement
+from alonzo.storage import Database, StorageError
+
+log = logging.getLogger(__name__)
+
+#: How long outcomes are gathered after others were written, in real seconds, and how many at most.
+_GATHER_S = 0.02
+_GATHERED = 256
+
+
+class Settling:
+    """Outcomes on their way to the table. `write` is given to the database, `settled` is called afterwards."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        write: Callable[[Connection, list[Settlement], float], list[Job]],
+        settled: Callable[[list[Settlement], list[Job]], None],
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._write = write
+        self._settled = settled
+        self._waiting: list[Settlement] = []
+        self._due = asyncio.Event()
+        self._gathering = False
+
+    def add(self, settlement: Settlement) -> None:
+        """Write an outcome soon; what follows from it keeps nobody waiting."""
+        self._waiting.append(settlement)
+        if not self._gathering or settlement.follow_up or len(self._waiting) >= _GATHERED:
+            self._due.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            try:
+                await self.flush()
+            except Exception as error:
+                # A full disk, most likely. Nothing is lost: the rows stay, and so do the outcomes, until it works.
+                if isinstance(error, StorageError):
+                    log.error("outcomes wait: %s", error)
+                else:
+                    log.exception("outcomes cannot be written; they are tried again")
+                await self._clock.sleep(1.0)
+                self._due.set()
+                continue
+            if not self._gathering:
+                self._gathering = True
+                loop.call_later(_GATHER_S, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        if self._waiting:
+            self._due.set()
+
+    async def flush(self) -> None:
+        """Write every outcome that waits."""
+        settlements = self._waiting
+        if not settlements:
+            return
+        self._waiting = []
+        now = self._clock.now()
+        try:
+            jobs = await self._db.write(lambda connection: self._write(connection, settlements, now))
+        except BaseException:
+            self._waiting = settlements + self._waiting
+            raise
+        self._settled(settlements, jobs)
