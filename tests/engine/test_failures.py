@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -106,6 +107,19 @@ async def test_a_time_out(world: Any) -> None:
         tail,
     )
     assert json.loads((await world.invoke(fv, b"2")).payload) == [1, True]
+
+
+@pytest.mark.slow
+async def test_every_invocation_has_the_whole_time(world: Any) -> None:
+    """What invocations before it took of an environment's time is not taken from the next."""
+    source = "import time\ndef handler(e, c):\n    time.sleep(e)\n    return e\n"
+    fv = world.function("f", source, timeout_s=1)
+    for seconds in (b"0.4", b"0.4", b"0.4"):
+        assert (await world.invoke(fv, seconds)).payload == seconds
+    began = time.monotonic()
+    result = await world.invoke(fv, b"5")
+    assert b"Sandbox.Timedout" in result.payload
+    assert 0.99 <= time.monotonic() - began < 1.5
 
 
 @pytest.mark.slow

@@ -34,6 +34,9 @@ class Told:
     def runtime_error(self, error_type: str, body: bytes) -> None:
         self.heard.append(("error", error_type, body))
 
+    def runtime_stream(self, content_type: str, flow: Any) -> None:
+        return None
+
     def runtime_init_error(self, error_type: str, body: bytes) -> None:
         self.heard.append(("init error", error_type, body))
 
@@ -148,6 +151,83 @@ async def test_a_whole_invocation(served: Served) -> None:
     while len(served.told.heard) < 3:
         await asyncio.sleep(0.001)
     assert served.told.heard == ["ready", ("response", b"[1]"), "ready"]
+
+
+def response(request_id: str, body: bytes, length: int | None = None, more: str = "") -> bytes:
+    """A response as AWS's Python client writes it."""
+    size = len(body) if length is None else length
+    head = f"POST /2018-06-01/runtime/invocation/{request_id}/response HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n"
+    return f"{head}{more}content-type: application/json\r\ncontent-length: {size}\r\n\r\n".encode() + body
+
+
+async def rounds(served: Served, client: Client, count: int) -> None:
+    """Invocations whose requests differ in id and body only."""
+    for n in range(count):
+        served.dispatch(f"id-{n}")
+        assert (await client.receive())[0] == 200
+        client.writer.write(response(f"id-{n}", b"%d" % 10**n))
+        assert (await client.receive())[0] == 202
+        client.send("GET", NEXT)
+        while served.told.heard[-1] != "ready":
+            await asyncio.sleep(0.001)
+
+
+async def test_requests_of_a_known_form_are_taken_alike(served: Served) -> None:
+    """What was parsed once is known again by its bytes: ids, lengths and bodies may differ."""
+    client = await ready(served)
+    await rounds(served, client, 5)
+    answers = [told[1] for told in served.told.heard if told[0] == "response"]
+    assert answers == [b"1", b"10", b"100", b"1000", b"10000"]
+    assert served.api.forms.nexts and served.api.forms.responses
+
+
+async def test_a_known_form_is_no_way_round_the_checks(served: Served) -> None:
+    """A wrong id, a second answer, too much after a body: refused as where the parser reads every byte."""
+    client = await ready(served)
+    await rounds(served, client, 2)
+    served.dispatch("now")
+    await client.receive()
+    client.writer.write(response("id-1", b"1"))
+    assert (await client.receive())[0] == 400
+    client.writer.write(response("now", b"1"))
+    assert (await client.receive())[0] == 202
+    client.writer.write(response("now", b"1"))
+    status, _, body = await client.receive()
+    assert (status, json.loads(body)["errorType"]) == (403, "InvalidStateTransition")
+    client.writer.write(response("now", b"1") + b"GET /2018-06-01/ping HTTP/1.1\r\n\r\n")
+    assert (await client.receive())[0] == 403
+    assert await client.closed()
+
+
+async def test_a_known_form_in_pieces_is_put_together(served: Served) -> None:
+    """A request that is cut anywhere is read to its end, also where a part looks like a whole one."""
+    client = await ready(served)
+    await rounds(served, client, 2)
+    whole = response("now", b'"' + b"x" * 98 + b'"')
+    for cut in (10, whole.index(b"content-length") + 17, whole.index(b"\r\n\r\n") + 2, len(whole) - 1):
+        served.dispatch("now")
+        await client.receive()
+        client.writer.write(whole[:cut])
+        await asyncio.sleep(0.01)
+        client.writer.write(whole[cut:])
+        assert (await client.receive())[0] == 202
+        assert served.told.heard[-1] == ("response", whole[-100:])
+        client.send("GET", NEXT)
+        while served.told.heard[-1] != "ready":
+            await asyncio.sleep(0.001)
+
+
+async def test_forms_that_mean_more_are_not_remembered(served: Served) -> None:
+    """Headers that change how a request is read, or what it says, leave nothing to know it by."""
+    client = await ready(served)
+    for more in ("Lambda-Runtime-Function-Response-Mode: streaming\r\n", "X-Other: content-length: 3\r\n"):
+        served.dispatch("now")
+        await client.receive()
+        client.writer.write(response("now", b"12", more=more))
+        assert (await client.receive())[0] == 202
+        client.send("GET", NEXT)
+        await asyncio.sleep(0.01)
+    assert not served.api.forms.responses
 
 
 async def test_next_while_running_gives_the_same_event(served: Served) -> None:

@@ -58,6 +58,7 @@ class _Account:
     reserved_total: int = 0
     #: By function, of those without a reservation.
     provisioned: dict[str, int] = field(default_factory=dict)
+    provisioned_total: int = 0
     rate: _Bucket = field(default_factory=_Bucket)
 
 
@@ -104,12 +105,13 @@ class Concurrency:
         What the version has provisioned is used first; more runs come out of the function's reservation or of what the
         account has unreserved, each less what is provisioned of it.
         """
-        account = self._account(fv.account_id, fv.region)
-        function = self._function(fv.arn)
-        reserved = fv.reserved_concurrency
-        if account.reserved.get(fv.arn) != reserved:
-            self._reserve(account, fv.arn, reserved)
-        covered = function.provisioned_running.get(fv.version, 0) < function.provisioned.get(fv.version, 0)
+        arn, reserved = fv.arn, fv.reserved_concurrency
+        account = self._accounts.get((fv.account_id, fv.region)) or self._account(fv.account_id, fv.region)
+        function = self._functions.get(arn) or self._function(arn)
+        if account.reserved.get(arn) != reserved:
+            self._reserve(account, arn, reserved)
+        provisioned = function.provisioned
+        covered = bool(provisioned) and function.provisioned_running.get(fv.version, 0) < provisioned.get(fv.version, 0)
         if not covered:
             self._check_room(account, function, reserved)
         if rated:
@@ -120,7 +122,7 @@ class Concurrency:
         if reserved is not None:
             if function.on_demand >= reserved - sum(function.provisioned.values()):
                 raise throttled("ReservedFunctionConcurrentInvocationLimitExceeded")
-        elif account.unreserved >= self._limit - account.reserved_total - sum(account.provisioned.values()):
+        elif account.unreserved >= self._limit - account.reserved_total - account.provisioned_total:
             raise throttled("ConcurrentInvocationLimitExceeded")
 
     def _check_rate(self, account: _Account, function: _Function, reserved: int | None) -> None:
@@ -208,3 +210,4 @@ class Concurrency:
             account.provisioned[function_arn] = total
         else:
             account.provisioned.pop(function_arn, None)
+        account.provisioned_total = sum(account.provisioned.values())

@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 _PEAK_AFTER_MS = 20.0
 _PEAK_EVERY_S = 0.1
 _TAIL_BYTES = 4_096
+#: The loop's clock counts milliseconds: a timer may ring that much too soon.
+_CLOSE_S = 0.002
 #: How far the time that a runtime puts on a message may be off.
 _BELIEVED_MS = 3_600_000
 _MIB = 1 << 20
@@ -57,6 +59,10 @@ class Phase(Enum):
     IDLE = "idle"
     BUSY = "busy"
     DEAD = "dead"
+
+
+# Looking a member up in its class costs more than the comparisons it is for.
+_IDLE, _BUSY = Phase.IDLE, Phase.BUSY
 
 
 class Keeper(Protocol):
@@ -127,7 +133,10 @@ class ExecutionEnvironment:
         self._stop_aws: Callable[[], Awaitable[None]] | None = None
         self._output: Output | None = None
         self._run: Run | None = None
+        #: Rings at `_timer_at`, which is never after `_due`, the end of the run's time (both of the loop's clock).
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._due = 0.0
         self._peak_bytes = 0
         self._peak_read = 0.0
         self._moving: asyncio.Task[None] | None = None
@@ -174,29 +183,57 @@ class ExecutionEnvironment:
 
     def run(self, run: Run) -> None:
         """Give the runtime an invocation. Only an idle, thawed environment takes one."""
-        invocation = run.invocation
-        timeout_s = self.fv.timeout_s - run.spent_ms / 1000
-        self.phase = Phase.BUSY
+        invocation, fv = run.invocation, self.fv
+        request_id = invocation.request_id
+        timeout_s = fv.timeout_s - run.spent_ms / 1000
+        self.phase = _BUSY
         self._run = run
         run.started = time.perf_counter()
-        self._log(self.lines.start(invocation.request_id, self.fv.version))
-        self._timer = self._loop.call_later(timeout_s, self._timed_out)
-        deadline_ms = int((self._shared.clock.now() + timeout_s) * 1000)
+        now = self._shared.clock.now()
+        self._log(self.lines.start(request_id, fv.version), run, now)
+        self._arm(timeout_s)
+        deadline_ms = int((now + timeout_s) * 1000)
         if self._company is not None:
             trace, arn = invocation.trace_header, invocation.invoked_arn
-            self._company.invoked(invocation.request_id, deadline_ms, arn, trace)
+            self._company.invoked(request_id, deadline_ms, arn, trace)
         self._state.dispatch(
-            invocation.request_id,
+            request_id,
             event_message(
-                request_id=invocation.request_id,
+                request_id=request_id,
                 deadline_ms=deadline_ms,
                 invoked_arn=invocation.invoked_arn,
                 trace_header=invocation.trace_header,
                 client_context=invocation.client_context,
                 payload=invocation.payload or b"{}",
-                tenant=self.fv.tenant,
+                tenant=fv.tenant,
             ),
         )
+
+    def _arm(self, timeout_s: float) -> None:
+        """See to it that `_ring` is called at the run's end. A timer that rings too soon is left as it is: one that is
+        set and taken back for each invocation costs more than one that finds nothing to do now and then."""
+        due = self._due = self._loop.time() + timeout_s
+        if self._timer is not None:
+            if self._timer_at <= due:
+                return
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._run is None:
+            return
+        if self._due - self._loop.time() > _CLOSE_S:
+            self._timer_at = self._due
+            self._timer = self._loop.call_at(self._due, self._ring)
+        else:
+            self._timed_out()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def fail_run(self, run: Run, failure: Failure) -> None:
         """Settle an invocation that never reached the runtime: its initialisation failed within it."""
@@ -213,7 +250,7 @@ class ExecutionEnvironment:
         if self.phase is Phase.INIT:
             self._check_initialised()
             return
-        if self.phase is not Phase.BUSY or self._run is None:
+        if self.phase is not _BUSY or self._run is None:
             return
         if self._run.failure is TRUNCATED:
             request_id = self._run.invocation.request_id
@@ -226,7 +263,7 @@ class ExecutionEnvironment:
 
     def _complete(self) -> None:
         self._finish()
-        self.phase = Phase.IDLE
+        self.phase = _IDLE
         if self.keeper is not None:
             self.keeper.environment_idle(self)
 
@@ -311,12 +348,14 @@ class ExecutionEnvironment:
         if self._company is not None:
             streamed = run.stream.size if run.stream is not None else 0
             self._company.events.responded(len(result.payload) or streamed)
+        # The client may ask again at once, and then waits for this environment.
+        if self.keeper is not None:
+            self.keeper.environment_answered(self)
         if run.tail is None:
             if self._company is None:  # else it is free only when the extensions are through
                 run.release()
+                run.over = True
             run.settle(result)
-        if self.keeper is not None:
-            self.keeper.environment_answered(self)
 
     # -- the end of an invocation -------------------------------------------------------------------------------------
 
@@ -324,27 +363,28 @@ class ExecutionEnvironment:
         """END and REPORT, the bill, and the answer where it waits for the log's tail."""
         run, self._run = self._run, None
         assert run is not None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        now = time.perf_counter()
+        now, fv = time.perf_counter(), self.fv
         if self._output is not None:
             self._output.drain()
         duration_ms = (now - run.started) * 1000 + run.spent_ms
         if run.failure is not None and run.failure.status == "timeout":
-            duration_ms = self.fv.timeout_s * 1000.0
+            duration_ms = fv.timeout_s * 1000.0
+        if duration_ms >= _PEAK_AFTER_MS or now - self._peak_read >= _PEAK_EVERY_S:
+            self._read_peak(now)
         report = Report(
             run.invocation.request_id,
             duration_ms,
             run.init_ms,
-            self.fv.memory_mib,
-            -(-self._peak(now, duration_ms) // _MIB),
+            fv.memory_mib,
+            -(-self._peak_bytes // _MIB),
             run.failure,
         )
-        self._log(self.lines.end(report, self.fv.version), run)
+        self._log(self.lines.end(report, fv.version), run)
         if self._company is not None:
             self._company.reported(report)
-        self._shared.meter.record(self.fv, report)
+        self._shared.meter.record(fv, report)
+        if run.over:
+            return
         run.release()
         if run.answered is not None:
             result = run.answered
@@ -368,9 +408,6 @@ class ExecutionEnvironment:
         self._finish()
 
     def _timed_out(self) -> None:
-        self._timer = None
-        if self._run is None:
-            return
         self._reason = "timeout"
         self._fail(timeout_failure(self.fv.timeout_s))
         self.discard()
@@ -442,9 +479,7 @@ class ExecutionEnvironment:
             return
         self.phase = Phase.DEAD
         self.keep_tmp = keep_tmp
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._disarm()
         if not self.initialised.done():
             self.initialised.cancel()
         if self.keeper is not None:
@@ -506,12 +541,14 @@ class ExecutionEnvironment:
             self._company.initialised(init_ms, failure)
         self._log(self.lines.init_report(init_ms, phase, failure))
 
-    def _log(self, messages: list[str], run: Run | None = None) -> None:
+    def _log(self, messages: list[str], run: Run | None = None, now: float | None = None) -> None:
         run = run or self._run
+        shared = self._shared
+        at_ms = int((shared.clock.now() if now is None else now) * 1000)
         for message in messages:
-            self._shared.logs.append(self.stream, None, message)
-            if run is not None and run.tail is not None:
-                run.tail.append(message)
+            shared.logs.append(self.stream, at_ms, message)
+        if run is not None and run.tail is not None:
+            run.tail += messages
 
     def log_lines(self, messages: list[str]) -> None:
         self._log(messages)
@@ -542,9 +579,7 @@ class ExecutionEnvironment:
     def log_full(self) -> bool:
         return self._shared.logs.full(self.stream)
 
-    def _peak(self, now: float, duration_ms: float) -> int:
-        due = duration_ms >= _PEAK_AFTER_MS or now - self._peak_read >= _PEAK_EVERY_S
-        if due and self._sandbox is not None:
+    def _read_peak(self, now: float) -> None:
+        if self._sandbox is not None:
             self._peak_read = now
             self._peak_bytes = max(self._peak_bytes, self._sandbox.memory_peak())
-        return self._peak_bytes

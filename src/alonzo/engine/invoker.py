@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from functools import partial
 
 from alonzo.core.errors import ServiceError
@@ -14,7 +13,7 @@ from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
 from alonzo.engine.hosts import Host
 from alonzo.engine.outcome import Failure, exit_failure, timeout_failure
 from alonzo.engine.pools import Pools
-from alonzo.engine.runs import Run
+from alonzo.engine.runs import Run, Settled, into
 from alonzo.engine.streaming import ResponseStream
 from alonzo.sandbox.base import Exit
 
@@ -49,26 +48,36 @@ class Invoker:
         Raises ServiceError: TooManyRequestsException (429; decided here and nowhere else), or why no environment can
         be made. What the function itself did wrong is in the result (`function_error`).
         """
-        self._check(fv)
-        run = Run(invocation, asyncio.get_running_loop().create_future(), self._lease(fv, invocation))
-        self._launch(fv, run)
-        return await run.future
+        future: asyncio.Future[InvokeResult] = asyncio.get_running_loop().create_future()
+        self.begin(fv, invocation, into(future))
+        return await future
+
+    def begin(self, fv: FunctionVersion, invocation: Invocation, settled: Settled) -> None:
+        """As `invoke`, without waiting: `settled` is told the answer, or the error that `invoke` would raise.
+
+        What is decided at once (429 above all) is raised, and then `settled` is told nothing.
+        """
+        if self.closing or fv.tenant_isolation:
+            self._check(fv)
+        run = Run(invocation, settled, self._concurrency.acquire(fv, rated=not invocation.queued))
+        environment = self._pools.take_nowait(fv)
+        if environment is not None and not environment.frozen:
+            environment.run(run)
+        else:
+            self._launch(fv, run, environment)
 
     async def stream(self, fv: FunctionVersion, invocation: Invocation) -> ResponseStream:
         """As `invoke`, but returns as soon as the response begins, with what there is of it then."""
         self._check(fv)
         stream = ResponseStream(self._stream_rate)
-        future = asyncio.get_running_loop().create_future()
-        self._launch(fv, Run(invocation, future, self._lease(fv, invocation), stream))
+        run = Run(invocation, None, self._concurrency.acquire(fv, rated=not invocation.queued), stream)
+        self._launch(fv, run, self._pools.take_nowait(fv))
         try:
             await stream.began
         except BaseException:
             stream.abandon()
             raise
         return stream
-
-    def _lease(self, fv: FunctionVersion, invocation: Invocation) -> Callable[[], None]:
-        return self._concurrency.acquire(fv, rated=not invocation.queued)
 
     def _check(self, fv: FunctionVersion) -> None:
         if self.closing:
@@ -81,8 +90,7 @@ class Invoker:
                 fields={"Type": "User"},
             )
 
-    def _launch(self, fv: FunctionVersion, run: Run) -> None:
-        environment = self._pools.take_nowait(fv)
+    def _launch(self, fv: FunctionVersion, run: Run, environment: ExecutionEnvironment | None) -> None:
         if environment is None:
             if not self._pools.wait_nowait(fv, run, partial(self._begin, fv)):
                 self._begin(fv, run)

@@ -27,30 +27,33 @@ Sink = Callable[[int | None, str], None]
 class LineSplitter:
     """Bytes to lines. A line longer than MAX_EVENT is cut."""
 
-    __slots__ = ("_rest", "_sink")
+    __slots__ = ("_sink", "lines", "rest")
 
     def __init__(self, sink: Sink) -> None:
-        self._rest = b""
+        #: What has no end of its line yet.
+        self.rest = b""
+        #: Where lines without an end wait: here.
+        self.lines = self
         self._sink = sink
 
     def feed(self, data: bytes) -> None:
-        if self._rest:
-            data = self._rest + data
+        if self.rest:
+            data = self.rest + data
         lines = data.splitlines(keepends=True) if b"\r" not in data else data.replace(b"\r\n", b"\n").split(b"\n")
         if b"\r" in data:
             lines = [line + b"\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
-        self._rest = b""
+        self.rest = b""
         for line in lines:
             if line.endswith(b"\n"):
                 self._emit(line)
             else:
-                self._rest = line
-        if len(self._rest) > MAX_EVENT:
+                self.rest = line
+        if len(self.rest) > MAX_EVENT:
             self.flush()
 
     def flush(self) -> None:
         """What came without a line end counts as a line."""
-        rest, self._rest = self._rest, b""
+        rest, self.rest = self.rest, b""
         if rest:
             self._emit(rest)
 
@@ -62,12 +65,12 @@ class LineSplitter:
 class FrameSplitter:
     """Telemetry frames to messages; what is no frame is taken for text."""
 
-    __slots__ = ("_lines", "_rest", "_sink")
+    __slots__ = ("_rest", "_sink", "lines")
 
     def __init__(self, sink: Sink) -> None:
         self._rest = bytearray()
         self._sink = sink
-        self._lines = LineSplitter(sink)
+        self.lines = LineSplitter(sink)
 
     def feed(self, data: bytes) -> None:
         self._rest += data
@@ -75,7 +78,7 @@ class FrameSplitter:
         while len(rest) >= _HEADER.size:
             kind, length, micros = _HEADER.unpack_from(rest)
             if kind & _MAGIC_MASK != _MAGIC:
-                self._lines.feed(bytes(rest))
+                self.lines.feed(bytes(rest))
                 rest.clear()
                 return
             taken = min(length, MAX_EVENT)
@@ -87,7 +90,7 @@ class FrameSplitter:
             self._sink(micros // 1000, message.decode("utf-8", "replace"))
 
     def flush(self) -> None:
-        self._lines.flush()
+        self.lines.flush()
 
 
 class Output:
@@ -143,7 +146,13 @@ class Output:
     def drain(self) -> None:
         """Take what is in the pipes now (at most 1 MiB of each); a line without an end counts as one."""
         # One system call tells that both are empty, as they are after most invocations.
-        waiting = {fd for fd, _ in self._poll.poll(0)} if self._pipes else ()
+        ready = self._poll.poll(0) if self._pipes else ()
+        if not ready:
+            for _, splitter in self._pipes:
+                if splitter.lines.rest:
+                    splitter.flush()
+            return
+        waiting = {fd for fd, _ in ready}
         for fd, splitter in self._pipes:
             taken = 0
             while fd in waiting and taken < _BUDGET:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from alonzo.core.clock import Clock
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 STREAM_LIMIT = 1 << 20
 #: Bytes that wait in all streams; more are dropped, and counted.
 TOTAL_LIMIT = 64 << 20
+_STREAM_MOST = 2 * STREAM_LIMIT
 #: One PutLogEvents call. Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
 _BATCH_BYTES = 1_048_576
 _BATCH_EVENTS = 10_000
@@ -70,11 +72,12 @@ class LogShipper:
     def append(self, stream: LogStream, at_ms: int | None, message: str) -> None:
         """Add one event (`at_ms` None: now). Over the bounds it is dropped and counted."""
         size = len(message) + _EVENT_OVERHEAD
-        if self._bytes + size > TOTAL_LIMIT or stream.pending_bytes + size > 2 * STREAM_LIMIT:
+        waiting = stream.pending_bytes + size
+        if self._bytes + size > TOTAL_LIMIT or waiting > _STREAM_MOST:
             stream.dropped += 1
             return
         stream.pending.append((int(self._clock.now() * 1000) if at_ms is None else at_ms, message))
-        stream.pending_bytes += size
+        stream.pending_bytes = waiting
         self._bytes += size
         if stream not in self._dirty:
             self._dirty[stream] = None
@@ -142,7 +145,7 @@ class LogShipper:
             return
         if dropped:
             events.append((int(now * 1000), f"{dropped} log events were dropped: too many at once.\n"))
-        events.sort(key=_time)
+        events.sort(key=itemgetter(0))
         batches = _batches(events)
         try:
             if not stream.created:
@@ -209,10 +212,6 @@ class LogShipper:
         )
         async with asyncio.timeout(_CALL_DEADLINE_S):
             await self._dispatcher.call(ctx, "logs", operation, params)
-
-
-def _time(event: tuple[int, str]) -> int:
-    return event[0]
 
 
 def _batches(events: list[tuple[int, str]]) -> list[list[dict[str, Any]]]:

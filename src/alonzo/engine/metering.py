@@ -84,14 +84,17 @@ class Meter:
         self._waiting: dict[_Key, list[int]] = {}
         self._wake = asyncio.Event()
         self._day = ""
-        self._day_ends = 0.0
+        self._day_begins = self._day_ends = 0.0
 
     def record(self, fv: FunctionVersion, report: Report) -> None:
         """Count one invocation."""
+        now = self._clock.now()
+        if not self._day_begins <= now < self._day_ends:
+            self._turn(now)
         key = (
             fv.account_id,
             fv.region,
-            self._today(),
+            self._day,
             fv.name,
             fv.version,
             fv.memory_mib,
@@ -103,19 +106,18 @@ class Meter:
             sums = self._waiting[key] = [0, 0, 0, 0, 0, 0]
             self._wake.set()
         sums[0] += 1
-        sums[1] += report.failure is not None
+        if report.failure is not None:
+            sums[1] += 1
         sums[2] += report.billed_ms
         sums[3] += int(report.duration_ms * 1000)
         if report.init_ms is not None:
             sums[4] += int(report.init_ms * 1000)
             sums[5] += 1
 
-    def _today(self) -> str:
-        now = self._clock.now()
-        if now >= self._day_ends or now < self._day_ends - 86_400:
-            self._day = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
-            self._day_ends = (now // 86_400 + 1) * 86_400
-        return self._day
+    def _turn(self, now: float) -> None:
+        self._day = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
+        self._day_begins = now // 86_400 * 86_400
+        self._day_ends = self._day_begins + 86_400
 
     async def run(self) -> None:
         """Write until cancelled."""

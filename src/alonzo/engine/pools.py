@@ -19,6 +19,7 @@ from alonzo.engine.tasks import Tasks
 _SOON_S = 0.02
 #: An environment ends this long before its credentials do, beside its function's time-out.
 CREDENTIALS_MARGIN_S = 300.0
+_IDLE = Phase.IDLE
 
 
 class Pool:
@@ -33,6 +34,9 @@ class Pool:
         self.starting = 0
         self.retired = False
         self._pools = pools
+        self._clock = pools.clock
+        #: How long an environment's credentials must still be valid, in seconds.
+        self._life_s = fv.timeout_s + CREDENTIALS_MARGIN_S
         self._finishing: set[ExecutionEnvironment] = set()
         self._waiters: dict[Run, asyncio.TimerHandle] = {}
         self._heirlooms: list[ExecutionEnvironment] = []
@@ -64,9 +68,8 @@ class Pool:
             otherwise(run)
 
     def _fit(self, environment: ExecutionEnvironment) -> bool:
-        now = self._pools.clock.now()
-        life = environment.credentials.expires_at - now
-        return environment.usable and life >= self.fv.timeout_s + CREDENTIALS_MARGIN_S
+        life_s = environment.credentials.expires_at - self._clock.now()
+        return environment.phase is _IDLE and life_s >= self._life_s
 
     # -- what environments tell (environments.Keeper) -----------------------------------------------------------------
 
@@ -91,7 +94,7 @@ class Pool:
             self._waiters.pop(run).cancel()
             environment.run(run)
             return
-        environment.idle_since = self._pools.clock.monotonic()
+        environment.idle_since = self._clock.monotonic()
         (self.provisioned if environment.provisioned else self.idle).append(environment)
         self._pools.rested(environment)
 

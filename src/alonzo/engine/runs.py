@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from alonzo.engine.function import Invocation, InvokeResult
 from alonzo.engine.outcome import Failure
 from alonzo.engine.streaming import ResponseStream
 
+log = logging.getLogger(__name__)
+
+#: Told the client's answer, or why there is none; once.
+Settled = Callable[[InvokeResult | None, BaseException | None], None]
+
 
 class Run:
-    """One invocation on its way. `future` is the client's answer; `release` gives the concurrency back, once.
+    """One invocation on its way. `settled` takes the client's answer; `release` gives the concurrency back, once.
 
     With a `stream` the client's answer goes there instead.
     """
@@ -19,10 +25,11 @@ class Run:
     __slots__ = (
         "answered",
         "failure",
-        "future",
         "init_ms",
         "invocation",
+        "over",
         "release",
+        "settled",
         "spent_ms",
         "started",
         "stream",
@@ -32,12 +39,12 @@ class Run:
     def __init__(
         self,
         invocation: Invocation,
-        future: asyncio.Future[InvokeResult],
+        settled: Settled | None,
         release: Callable[[], None],
         stream: ResponseStream | None = None,
     ) -> None:
         self.invocation = invocation
-        self.future = future
+        self.settled = settled
         self.release = release
         self.stream = stream
         self.init_ms: float | None = None
@@ -45,6 +52,8 @@ class Run:
         self.spent_ms = 0.0
         self.started = 0.0
         self.failure: Failure | None = None
+        #: The client has its answer and the concurrency is given back.
+        self.over = False
         self.answered: InvokeResult | None = None
         self.tail: list[str] | None = [] if invocation.log_tail else None
 
@@ -52,11 +61,34 @@ class Run:
         """Answer the client, if it is still there."""
         if self.stream is not None:
             self.stream.end(result)
-        elif not self.future.done():
-            self.future.set_result(result)
+        else:
+            self._tell(result, None)
 
     def fail(self, error: BaseException) -> None:
         if self.stream is not None:
             self.stream.fail(error)
-        elif not self.future.done():
-            self.future.set_exception(error)
+        else:
+            self._tell(None, error)
+
+    def _tell(self, result: InvokeResult | None, error: BaseException | None) -> None:
+        settled, self.settled = self.settled, None
+        if settled is None:
+            return
+        try:
+            settled(result, error)
+        except Exception:  # what the client's side does must not stop the environment's
+            log.exception("request_id=%s the answer was not taken", self.invocation.request_id)
+
+
+def into(future: asyncio.Future[InvokeResult]) -> Settled:
+    """The answer as the result of a future, unless that was cancelled."""
+
+    def settled(result: InvokeResult | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if result is not None:
+            future.set_result(result)
+        elif error is not None:
+            future.set_exception(error)
+
+    return settled

@@ -32,6 +32,16 @@ _MODE = b"lambda-runtime-function-response-mode"
 _MODE_LENGTH = len(_MODE)
 _PREFIX = b"/2018-06-01/runtime/"
 _INVOCATION = b"/2018-06-01/runtime/invocation/"
+_POST = b"POST " + _INVOCATION
+#: As AWS's clients write it, and as most others do.
+_LENGTHS = (b"\r\ncontent-length: ", b"\r\nContent-Length: ")
+_POST_LENGTH, _LENGTH_LENGTH = len(_POST), len(_LENGTHS[0])
+#: Headers that say nothing about how a request is to be read, but for the length of its body.
+_PLAIN = frozenset(
+    {b"host", b"user-agent", b"accept", b"accept-encoding", b"content-type", b"content-length", b"connection"}
+)
+#: Forms of requests remembered for an environment, and how large a request may be to be remembered.
+_MAX_FORMS, _MAX_FORM = 16, 4_096
 
 
 def _message(status: str, body: bytes, content_type: str = "application/json") -> bytes:
@@ -76,14 +86,13 @@ def event_message(
     tenant: str = "",
 ) -> bytes:
     """The whole HTTP response that hands an invocation to a runtime. Empty headers are left out, as AWS does."""
+    trace = f"Lambda-Runtime-Trace-Id: {_clean(trace_header)}\r\n" if trace_header else ""
     head = (
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         f"Lambda-Runtime-Aws-Request-Id: {request_id}\r\n"
         f"Lambda-Runtime-Deadline-Ms: {deadline_ms}\r\n"
-        f"Lambda-Runtime-Invoked-Function-Arn: {invoked_arn}\r\n"
+        f"Lambda-Runtime-Invoked-Function-Arn: {invoked_arn}\r\n{trace}"
     )
-    if trace_header:
-        head += f"Lambda-Runtime-Trace-Id: {_clean(trace_header)}\r\n"
     if client_context:
         head += f"Lambda-Runtime-Client-Context: {_clean(client_context)}\r\n"
     if tenant:
@@ -101,11 +110,13 @@ class _Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answered",
+        "_between",
         "_body",
         "_expects",
         "_header_size",
         "_headers",
         "_held",
+        "_keep_alive",
         "_parser",
         "_server",
         "_size",
@@ -125,6 +136,9 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._waiting = False
         self._answered = False
+        #: Nothing of a request has come since the last one ended.
+        self._between = True
+        self._keep_alive = True
         self._expects = False
         self._held = 0
         self._parser: Any = None
@@ -158,10 +172,59 @@ class _Connection(asyncio.Protocol):
         self._answered = False
         if self._parser is None:
             return
+        whole = self._between
+        if whole and not self._waiting and self._known(data):
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._transport.abort()
+            return
+        if whole and self._between and self._keep_alive:
+            self._learn(data)
+
+    def _known(self, data: bytes) -> bool:
+        """Take a whole request of a form that the parser has read before: a runtime's differ in id and body only."""
+        forms = self._server.forms
+        if data in forms.nexts:
+            self._keep_alive = True
+            self.next()
+            return True
+        if not data.startswith(_POST):
+            return False
+        end = data.find(b"\r\n\r\n")
+        split = _split_response(data, end)
+        if split is None or split[1] not in forms.responses:
+            return False
+        request_id, _, length = split
+        if length != len(data) - end - 4 or length > MAX_RESPONSE:
+            return False
+        self._keep_alive = True
+        try:
+            self._state.begin_response(request_id)
+        except RequestIdError:
+            self._transport.write(_WRONG_ID)
+        except TransitionError as error:
+            self._forbid(error)
+        else:
+            self._transport.write(_ACCEPTED)
+            self._state.end_response(data[end + 4 :])
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the form of a request that came whole and by itself, if all of it is plain."""
+        forms = self._server.forms
+        if len(data) > _MAX_FORM or len(forms.nexts) + len(forms.responses) >= _MAX_FORMS:
+            return
+        if not _PLAIN.issuperset(name.lower() for name, _ in self._headers):
+            return
+        method, url = self._parser.get_method(), self._url
+        if method == b"GET" and url == _INVOCATION + b"next" and not self._size:
+            forms.nexts.add(data)
+        elif method == b"POST" and data.startswith(_POST):
+            split = _split_response(data, data.find(b"\r\n\r\n"))
+            if split is not None and split[2] == self._size and url[len(_INVOCATION) :].endswith(b"/response"):
+                forms.responses.add(split[1])
 
     def eof_received(self) -> bool:
         return False
@@ -194,7 +257,9 @@ class _Connection(asyncio.Protocol):
         if self._waiting or self._answered:
             self._transport.abort()  # pipelined: no runtime client does that
             raise httptools.HttpParserError("pipelined request")
-        self._let_go()
+        if self._held:
+            self._let_go()
+        self._between = False
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._header_size = 0
@@ -247,6 +312,8 @@ class _Connection(asyncio.Protocol):
             self._let_go()
 
     def on_message_complete(self) -> None:
+        self._between = True
+        self._keep_alive = self._parser.should_keep_alive()
         if self._stream is not None:
             self._end_stream()
             return
@@ -317,7 +384,7 @@ class _Connection(asyncio.Protocol):
     def _answer(self, message: bytes) -> None:
         self._answered = True
         self._transport.write(message)
-        if not self._parser.should_keep_alive():
+        if not self._keep_alive:
             self._transport.close()
 
     def _forbid(self, error: TransitionError) -> None:
@@ -423,6 +490,22 @@ class _Connection(asyncio.Protocol):
         return self._header(b"lambda-runtime-function-error-type").decode("latin-1")
 
 
+def _split_response(data: bytes, end: int) -> tuple[str, tuple[bytes, bytes], int] | None:
+    """Request id, what a response's head has before and after its length, and the length. `end` is the head's end."""
+    id_end = data.find(b"/", _POST_LENGTH, end)
+    if end < 0 or id_end < 0:
+        return None
+    start = data.find(_LENGTHS[0], id_end, end)
+    if start < 0 and (start := data.find(_LENGTHS[1], id_end, end)) < 0:
+        return None
+    start += _LENGTH_LENGTH
+    line_end = data.find(b"\r\n", start, end + 2)
+    digits = data[start:line_end]
+    if not digits.isdigit() or len(digits) > 8:
+        return None
+    return data[_POST_LENGTH:id_end].decode("latin-1"), (data[id_end:start], data[line_end:end]), int(digits)
+
+
 #: The runtime's part of the API; extensions and telemetry are `RuntimeApi.beside`.
 _ROUTES: dict[bytes, tuple[bytes, Callable[[_Connection], None]]] = {
     b"/2018-06-01/ping": (b"GET", _Connection.ping),
@@ -435,12 +518,23 @@ _INVOCATION_ROUTES: dict[bytes, Callable[[_Connection, str], None]] = {
 }
 
 
+class _Forms:
+    """What whole requests of this environment looked like, so that the same bytes need not be parsed again."""
+
+    __slots__ = ("nexts", "responses")
+
+    def __init__(self) -> None:
+        self.nexts: set[bytes] = set()
+        self.responses: set[tuple[bytes, bytes]] = set()
+
+
 class RuntimeApi:
     """The Runtime API of one environment: accepts on its socket until closed."""
 
     def __init__(self, state: RuntimeState) -> None:
         self.state = state
         self.connections: set[_Connection] = set()
+        self.forms = _Forms()
         #: Bytes of unfinished requests.
         self.held = 0
         #: Answers requests beside the runtime's own (company.Company.serve), and forgets who waits for one.

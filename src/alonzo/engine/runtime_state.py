@@ -30,6 +30,10 @@ class State(StrEnum):
     INIT_ERROR = "InitError"
 
 
+# Looking a member up in its class costs more than the comparisons it is for.
+_READY, _RUNNING, _SENT = State.READY, State.RUNNING, State.SENT
+
+
 class TransitionError(Exception):
     """The runtime may not do this now (403 InvalidStateTransition)."""
 
@@ -100,9 +104,9 @@ class RuntimeState:
 
         Where the connection that waited has gone, the event waits for the next `next`.
         """
-        if self.state is not State.READY:
+        if self.state is not _READY:
             raise TransitionError(self.state, State.RUNNING)
-        self.state = State.RUNNING
+        self.state = _RUNNING
         self._request_id = request_id
         self._event = event
         waiter, self._waiter = self._waiter, None
@@ -111,17 +115,17 @@ class RuntimeState:
 
     def next(self, waiter: Callable[[bytes], None]) -> None:
         """`waiter` is called with the response now or later."""
-        if self.state is State.RUNNING:
+        if self.state is _RUNNING:
             waiter(self._event)  # AWS hands out the same event again
             return
-        if self.state is State.READY:
+        if self.state is _READY:
             if self._waiter is not None:
                 raise TransitionError(self.state, State.READY)
             self._waiter = waiter
             return
-        if self.state not in (State.STARTED, State.SENT):
+        if self.state is not _SENT and self.state is not State.STARTED:
             raise TransitionError(self.state, State.READY)
-        self.state = State.READY
+        self.state = _READY
         self._event = b""
         self._waiter = waiter
         self._listener.runtime_ready()
@@ -139,8 +143,17 @@ class RuntimeState:
             raise TransitionError(self.state, target)
 
     def response(self, request_id: str, body: bytes) -> None:
-        self.check(request_id, State.RESPONSE)
-        self.state = State.SENT
+        self.begin_response(request_id)
+        self._listener.runtime_response(body)
+
+    def begin_response(self, request_id: str) -> None:
+        """The first half of `response`, for whoever has to say something to the runtime before the client is told."""
+        if self.state is not _RUNNING or request_id != self._request_id:
+            self.check(request_id, State.RESPONSE)
+        self.state = _SENT
+
+    def end_response(self, body: bytes) -> None:
+        """The second half."""
         self._listener.runtime_response(body)
 
     def response_too_large(self, request_id: str) -> None:
