@@ -69,8 +69,8 @@ class Packaged(Protocol):
 class Base:
     """What a root's program looks like before it has a function: a process that many environments can be forked from.
 
-    It is started as `argv`, sees `mounts`, which every such root has too, and has the variables `env`. Those that ask
-    for more of the SDK than the client name it in `imports`.
+    It is started as `argv`, sees `mounts`, which every such root has too, and has the variables `env`. `imports` are
+    modules that it imports beside the client.
     """
 
     argv: tuple[str, ...]
@@ -216,7 +216,7 @@ class Runtimes:
 
 def _key(function: Packaged) -> object:
     layers = tuple(layer.sha256 for layer in function.layers)
-    start: object = _how_to_start(function.environment)
+    start: object = (_how_to_start(function.environment), _leaves_sdk_alone(function.environment))
     if function.runtime.startswith("nodejs"):
         start = (start, function.memory_mib, function.environment.get("NODE_OPTIONS"))
     return (function.code.sha256, layers, function.runtime, function.handler, function.region, start)
@@ -247,10 +247,16 @@ def _base(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str]
     if tuple(int(part) for part in version.split(".")) < _FORKABLE:
         return None
     folders = {target: source for source, target in mounts}
-    imports = ("boto3",) if uses_sdk(folders["/var/task"], folders.get("/opt"), version) else ()
+    sdk = _leaves_sdk_alone(function.environment) and uses_sdk(folders["/var/task"], folders.get("/opt"), version)
     env = runtime_variables(prepared.runtime, "")
     del env["_HANDLER"]
-    return Base(_python(function, prepared, mounts), prepared.mounts, tuple(env.items()), imports)
+    argv, imports = _python(function, prepared, mounts), ("_alonzo_sdk",) if sdk else ()
+    return Base(argv, prepared.mounts, tuple(env.items()), imports)
+
+
+def _leaves_sdk_alone(environment: Mapping[str, str]) -> bool:
+    """Whether none of the function's own variables can change what the SDK does when it is imported or configured."""
+    return not any(name.startswith("AWS_") or name == "HOME" for name in environment)
 
 
 def _root(

@@ -100,9 +100,12 @@ def _be_zygote(number):
 
     What it takes to get into a sandbox is sent by the sandbox host: names and texts of modules (`sandbox.forking`).
     """
-    for name in os.environ.pop("_ALONZO_IMPORTS", "").split(","):
-        if name:
+    for name in filter(None, os.environ.pop("_ALONZO_IMPORTS", "").split(",")):
+        try:
             __import__(name)
+        except Exception as error:  # it would have saved time, no more
+            sys.stderr.write("alonzo: %s was not imported beforehand: %r\n" % (name, error))  # noqa: UP031
+        sys.modules.pop(name, None)
     before = set(sys.modules)
     message = os.read(number, 1 << 20)
     fields = []
