@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from alonzo.runtimes import Runtimes
 
 _spec = importlib.util.spec_from_file_location("runtimes_conftest", Path(__file__).with_name("conftest.py"))
 assert _spec is not None and _spec.loader is not None
@@ -26,21 +30,26 @@ def handler(event, context):
         "boto3": boto3.__file__, "client": awslambdaric.__file__, "layered": layered.VALUE,
         "environ": dict(os.environ), "builtins": [exit.__class__.__name__, quit.__class__.__name__, bool(help)],
         "request": context.aws_request_id,
+        "transport": os.path.basename(sys.modules["runtime_client"].__file__).partition(".cpython")[0],
+        "extra": [name for name in sys.modules if "alonzo" in name],
     }
 """
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("client", ["lean", "aws"])
 @pytest.mark.parametrize("runtime", FOUND)
-async def test_each_interpreter_runs_awslambdaric(house, run, runtime):
+async def test_each_interpreter_runs_awslambdaric(house, run, runtime, client):
     """A handler on each interpreter of this machine sees AWS's search path, working folder, SDK and layers."""
+    settings = replace(house.settings, runtime_client=client)
+    runtimes = Runtimes(SimpleNamespace(settings=settings, blobs=house.blobs))
     function = await house.function(
         {"app.py": _LOOK},
         {"python/layered.py": "VALUE = 1", "python/gone.py": ""},
         {"python/layered.py": "VALUE = 2"},
         runtime=runtime,
     )
-    ran = await run(await house.runtimes.root(function), {"hello": "world"})
+    ran = await run(await runtimes.root(function), {"hello": "world"})
     seen = ran.response()
     version = runtime.removeprefix("python")
     packages = f"/var/lang/lib/python{version}/site-packages"
@@ -60,8 +69,10 @@ async def test_each_interpreter_runs_awslambdaric(house, run, runtime):
     assert seen["boto3"].startswith(packages if new else "/var/runtime/")
     assert seen["client"].startswith(packages if new else "/var/runtime/")
     assert seen["layered"] == 2
+    assert seen["extra"] == []
     assert seen["builtins"] == ["Quitter", "Quitter", True]
     assert seen["request"] == "request-1"
+    assert seen["transport"] == ("_alonzo_client.py" if client == "lean" else "runtime_client")
     assert ran.printed == ""
 
 

@@ -324,9 +324,10 @@ _deaf = True
 
 
 def initialize_client(user_agent):
-    """Remember the User-Agent."""
+    """Begin anew, with this User-Agent."""
     global _agent, _next_request
     _agent, _next_request = user_agent, b""
+    _connection.drop()
 
 
 def next():
@@ -390,7 +391,9 @@ def _post(request_id, action, body, content_type, cause, invocation_id, failure)
     except _Broken:
         raise _failure(failure) from None
     if not 200 <= status <= 299:
-        _say(f"Failed to post handler success response. Http response code: {status}. ", answer)
+        _connection.drop()
+        more = b"" if "-2." in _agent else b" " + answer  # older releases do not say why
+        _say(f"Failed to post handler success response. Http response code: {status}.", more)
         raise _failure(failure)
 
 
@@ -418,10 +421,14 @@ def _undisturbed(deaf, work, *arguments):
 
 
 def _failure(text):
-    """What to raise; should nobody catch it, its traceback shows no program that AWS's has not."""
+    _stay_out_of_tracebacks()
+    return RuntimeError(text)
+
+
+def _stay_out_of_tracebacks():
+    """The traceback of what is raised now, should nobody catch it, shall show no program that AWS's client has not."""
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _print_without_us
-    return RuntimeError(text)
 
 
 def _print_without_us(kind, error, trace):
@@ -521,6 +528,7 @@ def _adapt(theirs):
         body = None if http_method == "GET" else theirs.to_json(payload)
         answer = _call(self.lambda_runtime_address, http_method, endpoint, body, headers or {})
         if answer is None:
+            _stay_out_of_tracebacks()
             rapid(self, http_method, endpoint, expected_http_code, payload, headers)
         elif answer[0] != expected_http_code:
             raise theirs.LambdaRuntimeClientError(endpoint, answer[0], answer[2])
@@ -532,6 +540,7 @@ def _adapt(theirs):
         body = theirs.to_json(error_response_data)
         answer = _call(self.lambda_runtime_address, "POST", endpoint, body, headers)
         if answer is None:
+            _stay_out_of_tracebacks()
             rapid(self, error_response_data)
         elif answer[0] != 202:
             raise theirs.LambdaRuntimeClientError(endpoint, answer[0], answer[2])
