@@ -3,7 +3,7 @@
 from alonzo.storage.blobs import BlobRef, Blobs, BlobWriter
 from alonzo.storage.database import Database, metadata
 from alonzo.storage.errors import DiskFull, StorageError
-from alonzo.storage.statements import ForKeys, InsertMany
+from alonzo.storage.statements import ForKeys, InsertMany, run_each
 
 __all__ = [
     "BlobRef",
@@ -15,4 +15,5 @@ __all__ = [
     "InsertMany",
     "StorageError",
     "metadata",
+    "run_each",
 ]

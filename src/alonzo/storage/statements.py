@@ -23,6 +23,11 @@ def driver(connection: Connection) -> sqlite3.Connection:
     return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
+def run_each(connection: Connection, text: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Run a statement for every row, one step each: for what waits on nobody."""
+    driver(connection).executemany(text, rows)
+
+
 class InsertMany:
     """An `INSERT` of rows, at most fifteen parameters each.
 

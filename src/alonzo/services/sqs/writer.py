@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -17,6 +18,9 @@ from alonzo.services.sqs.store import Duplicate, Move, NewMessage
 from alonzo.storage import Database
 
 log = logging.getLogger(__name__)
+
+#: Messages whose receives are written in one transaction.
+_FLUSHED = 256
 
 #: Makes a message once its number is known.
 Draft = Callable[[int], NewMessage]
@@ -79,16 +83,18 @@ class Writer:
         self._dirty[entry.seq] = entry
 
     async def flush(self) -> None:
-        dirty, self._dirty = self._dirty, {}
-        held = [entry.held() for entry in dirty.values() if not entry.gone]
-        if not held:
-            return
-        try:
-            await self._db.write(lambda connection: store.update_messages(connection, held))
-        except BaseException:
-            for entry in dirty.values():
-                self.touch(entry)
-            raise
+        """Write what was touched, in transactions short enough for sends and deletes to come between."""
+        dirty, self._dirty = list(self._dirty.values()), {}
+        for start in range(0, len(dirty), _FLUSHED):
+            held = [entry.held() for entry in dirty[start : start + _FLUSHED] if not entry.gone]
+            if not held:
+                continue
+            try:
+                await self._db.write(partial(store.update_messages, held=held))
+            except BaseException:
+                for entry in dirty[start:]:
+                    self.touch(entry)
+                raise
 
     def _group(self) -> _Group:
         if self._next is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert, Update, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from alonzo.services.sqs.models import Message, Queue
-from alonzo.services.sqs.store.tables import CHUNK, dedups, garbage, messages, queues
+from alonzo.services.sqs.store.tables import dedups, garbage, messages, queues
+from alonzo.storage import ForKeys, InsertMany, run_each
 
 
 class Held(NamedTuple):
@@ -61,34 +62,12 @@ _PLAIN = ("seq", "queue_id", "message_id", "body", "sent_ms", "visible_ms", "sen
 _FULL = (*_PLAIN, "attributes", "group_id", "dedup_id", "trace")
 
 
-class _Many:
-    """A statement run for many rows as the driver has it: half the cost of binding each row by name."""
-
-    def __init__(self, statement: Insert | Update, names: Sequence[str]) -> None:
-        self._statement = statement
-        self._names = list(names)
-        self._sql: tuple[str, list[int]] | None = None
-
-    def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        if not rows:
-            return
-        if not connection.dialect.positional:
-            connection.execute(self._statement, [dict(zip(self._names, row, strict=True)) for row in rows])
-            return
-        if self._sql is None:
-            keys = self._names if isinstance(self._statement, Insert) else None
-            compiled = self._statement.compile(dialect=connection.dialect, column_keys=keys)
-            order: list[str] = getattr(compiled, "positiontup")  # noqa: B009 (not in the type stubs)
-            self._sql = str(compiled), [self._names.index(name) for name in order]
-        sql, places = self._sql
-        if places == list(range(len(places))):
-            connection.exec_driver_sql(sql, list(rows))
-        else:
-            connection.exec_driver_sql(sql, [tuple(row[place] for place in places) for row in rows])
+def _insert(names: Sequence[str]) -> InsertMany:
+    return InsertMany(f"INSERT INTO {messages.name} ({', '.join(names)})", f"({', '.join('?' * len(names))})")
 
 
-_insert_plain = _Many(insert(messages), _PLAIN)
-_insert_full = _Many(insert(messages), _FULL)
+_insert_plain = _insert(_PLAIN)
+_insert_full = _insert(_FULL)
 
 
 def insert_messages(connection: Connection, new: Sequence[NewMessage], now_ms: int) -> dict[int, Duplicate]:
@@ -108,8 +87,8 @@ def insert_messages(connection: Connection, new: Sequence[NewMessage], now_ms: i
             plain.append(row)
         else:
             full.append((*row, m.attributes, m.group_id, m.dedup_id, m.trace))
-    _insert_plain(connection, plain)
-    _insert_full(connection, full)
+    _insert_plain.run(connection, plain)
+    _insert_full.run(connection, full)
     return duplicates
 
 
@@ -129,12 +108,11 @@ def _deduplicate(connection: Connection, one: NewMessage, now_ms: int) -> Duplic
     return None
 
 
-_DELETE = delete(messages).where(messages.c.seq.in_(bindparam("seqs", expanding=True)))
+_DELETE = ForKeys(f"DELETE FROM {messages.name} WHERE seq IN (?)")
 
 
 def delete_messages(connection: Connection, seqs: Sequence[int]) -> None:
-    for start in range(0, len(seqs), CHUNK):
-        connection.execute(_DELETE, {"seqs": list(seqs[start : start + CHUNK])})
+    _DELETE.run(connection, seqs)
 
 
 _MOVE = (
@@ -171,17 +149,12 @@ def move_messages(connection: Connection, moves: Sequence[Move]) -> None:
     )
 
 
-_update = _Many(
-    update(messages)
-    .where(messages.c.seq == bindparam("s"))
-    .values(visible_ms=bindparam("v"), count=bindparam("c"), first_ms=bindparam("f"), receipt=bindparam("r")),
-    ("s", "v", "c", "f", "r"),
-)
+_UPDATE = f"UPDATE {messages.name} SET visible_ms = ?, count = ?, first_ms = ?, receipt = ? WHERE seq = ?"
 
 
 def update_messages(connection: Connection, held: Iterable[Held]) -> None:
     """Write what receiving changed."""
-    _update(connection, [(h.seq, h.visible_ms, h.receives, h.first_ms, h.receipt) for h in held])
+    run_each(connection, _UPDATE, [(h.visible_ms, h.receives, h.first_ms, h.receipt, h.seq) for h in held])
 
 
 def redelay(connection: Connection, queue: Queue) -> None:
