@@ -41,7 +41,9 @@ class Settings:
     runtimes_dir: Path = _setting(Path("~/.cache/alonzo/runtimes"), "Folder of prepared managed runtimes.")
     interpreters: str = _setting("", "More folders to look for interpreters in, colon separated.")
     runtime_client: str = _setting(
-        "lean", "Who speaks to the Runtime API in Python's runtimes: our client, or AWS's own.", choices=("lean", "aws")
+        "lean",
+        "Who speaks to the Runtime API in Python's runtimes: ours, or AWS's own, which is executed and never forked.",
+        choices=("lean", "aws"),
     )
     offline: bool = _setting(False, "Never fetch a runtime's packages.")
     internet: str = _setting(

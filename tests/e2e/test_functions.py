@@ -1,4 +1,4 @@
-"""Functions through boto3: what they see, what they may, and how they fail."""
+"""Functions through boto3: what they see, what they may, and how they fail, whoever speaks to the Runtime API."""
 
 from __future__ import annotations
 
@@ -9,9 +9,26 @@ import re
 import pytest
 from botocore.exceptions import ClientError
 
-from .conftest import wait_for
+from alonzo.testing import Server
+
+from .conftest import Maker, wait_for
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=["lean", "aws"])
+def alonzo(request, alonzo, tmp_path_factory):
+    """The server that all tests share, whose Python functions have our client; then one with AWS's own."""
+    if request.param == "lean":
+        yield alonzo
+        return
+    with Server(tmp_path_factory.mktemp("aws") / "data", {"runtime_client": "aws"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def make(alonzo):
+    return Maker(alonzo)
 
 
 def test_round_trip_and_reuse(make):

@@ -1,9 +1,13 @@
-"""An engine over the process sandbox and AWS's own runtime client, with everything around it recorded."""
+"""An engine over the process sandbox and AWS's own runtime client, with everything around it recorded.
+
+The tests of a module with `pytestmark = BOTH_CLIENTS` run over our transport for that client, too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,12 +25,14 @@ from alonzo.core.ids import Ids
 from alonzo.dispatch import Dispatcher, Parts
 from alonzo.engine import Engine, EventConfig
 from alonzo.engine.function import CodeRef, FunctionVersion, Invocation, InvokeResult
+from alonzo.runtimes import bootstraps
 from alonzo.runtimes.root import Root
 from alonzo.sandbox.process import ProcessSandbox
 from alonzo.storage import Blobs, Database
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
+BOTH_CLIENTS = pytest.mark.parametrize("transport", ["aws", "lean"], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +50,14 @@ def awslambdaric(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(target),
     ]
     subprocess.run([*command, "awslambdaric"], check=True, timeout=180)
+    shutil.copy(Path(bootstraps.__file__).with_name("client.py"), target / "_alonzo_client.py")
     return target
+
+
+@pytest.fixture
+def transport(request: pytest.FixtureRequest) -> str:
+    """Who speaks to the Runtime API for AWS's client: its own extension (`aws`), or ours (`lean`)."""
+    return str(getattr(request, "param", "aws"))
 
 
 class Recorder(Dispatcher):
@@ -100,9 +113,10 @@ class Recorder(Dispatcher):
 class Runtimes:
     """Roots of functions whose code is a folder; the program is given per runtime name."""
 
-    def __init__(self, code: Path, client: Path) -> None:
+    def __init__(self, code: Path, client: Path, transport: str = "aws") -> None:
         self.code = code
         self.client = client
+        self.transport = transport
         self.error: Exception | None = None
 
     async def root(self, function: Any) -> Root:
@@ -115,7 +129,9 @@ class Runtimes:
         elif function.runtime == "raw":
             argv = (sys.executable, "-I", "-S", "/var/task/main.py")
         else:
-            argv = (sys.executable, "-s", "-m", "awslambdaric", function.handler)
+            ours = "import _alonzo_client, sys; _alonzo_client.main()(sys.argv)"
+            program = ("-c", ours) if self.transport == "lean" else ("-m", "awslambdaric")
+            argv = (sys.executable, "-s", *program, function.handler)
             env["PYTHONPATH"] = str(self.client)
         arn = "arn:aws:lambda:us-east-1::runtime:0123456789abcdef"
         return Root(argv, ((task, "/var/task"),), env, "python:3.11.v1", arn)
@@ -186,7 +202,13 @@ class World:
 
 @contextlib.asynccontextmanager
 async def make_world(
-    path: Path, client: Path, *, clock: Clock | None = None, database: Path | None = None, **settings: Any
+    path: Path,
+    client: Path,
+    *,
+    clock: Clock | None = None,
+    database: Path | None = None,
+    transport: str = "aws",
+    **settings: Any,
 ) -> AsyncIterator[World]:
     clock = clock or SystemClock()
     path.mkdir(exist_ok=True)
@@ -201,7 +223,7 @@ async def make_world(
     await sandbox.start()
     code = path / "functions"
     code.mkdir(exist_ok=True)
-    runtimes = Runtimes(code, client)
+    runtimes = Runtimes(code, client, transport)
     functions = Functions()
     served: list[FunctionVersion] = []
 
@@ -228,12 +250,12 @@ async def make_world(
 
 
 @pytest.fixture
-async def world(tmp_path: Path, awslambdaric: Path) -> AsyncIterator[World]:
-    async with make_world(tmp_path / "w", awslambdaric) as made:
+async def world(tmp_path: Path, awslambdaric: Path, transport: str) -> AsyncIterator[World]:
+    async with make_world(tmp_path / "w", awslambdaric, transport=transport) as made:
         yield made
 
 
 @pytest.fixture
-def make(tmp_path: Path, awslambdaric: Path) -> Iterator[Callable[..., Any]]:
+def make(tmp_path: Path, awslambdaric: Path, transport: str) -> Iterator[Callable[..., Any]]:
     """Make worlds with settings of their own."""
-    yield lambda **settings: make_world(tmp_path / "w", awslambdaric, **settings)
+    yield lambda **settings: make_world(tmp_path / "w", awslambdaric, transport=transport, **settings)

@@ -12,6 +12,10 @@ import pytest
 
 from alonzo.core.errors import ServiceError
 
+from .conftest import BOTH_CLIENTS
+
+pytestmark = BOTH_CLIENTS
+
 ID = "11111111-2222-3333-4444-555555555555"
 
 

@@ -6,6 +6,10 @@ import json
 import re
 from typing import Any
 
+from .conftest import BOTH_CLIENTS
+
+pytestmark = BOTH_CLIENTS
+
 ECHO = "def handler(event, context):\n    print('hello', event)\n    return {'got': event}\n"
 
 

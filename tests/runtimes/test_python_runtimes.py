@@ -263,3 +263,16 @@ async def test_interpreter_of_the_distribution(tmp_path, run):
     assert seen["prefix"] == "/var/lang"
     assert not any("dist-packages" in entry for entry in seen["path"])
     assert (seen["layered"], seen["version"]) == (3, [3, 11])
+
+
+@pytest.mark.slow
+async def test_only_our_client_is_forked(house):
+    """AWS's own client learns the Runtime API's address when it is imported, so it is started by each environment."""
+    function = await house.function({"app.py": "handler = print"})
+    ours = await house.runtimes.root(function)
+    assert ours.base is not None
+    assert ours.argv[-1] == "/opt"
+    settings = replace(house.settings, runtime_client="aws")
+    theirs = await Runtimes(SimpleNamespace(settings=settings, blobs=house.blobs)).root(function)
+    assert theirs.base is None
+    assert theirs.argv == (*ours.argv, "aws")

@@ -70,13 +70,14 @@ class Base:
     """What a root's program looks like before it has a function: a process that many environments can be forked from.
 
     It is started as `argv`, sees `mounts`, which every such root has too, and has the variables `env`. `imports` are
-    modules that it imports beside the client.
+    modules that it imports beside the client. Where it cannot fork, each environment needs one of its own.
     """
 
     argv: tuple[str, ...]
     mounts: tuple[tuple[Path, str], ...]
     env: tuple[tuple[str, str], ...]
     imports: tuple[str, ...] = ()
+    forks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +234,7 @@ def _how_to_start(environment: Mapping[str, str]) -> str:
 
 #: Variables that the interpreter, the C library or a library reads when it starts: a fork would come too late for them.
 _READ_AT_START = re.compile(
-    r"(PYTHON|LD_|LC_|MALLOC_|GLIBC_|OPENSSL_|SSL_|BOTO|GCONV_|LOCPATH|LOCALDOMAIN|RES_OPTIONS|HOSTALIASES)"
+    r"(PYTHON|NODE_|UV_|ICU_|LD_|LC_|MALLOC_|GLIBC_|OPENSSL_|SSL_|BOTO|GCONV_|LOCPATH|LOCALDOMAIN|RES_OPTIONS|HOSTALIASES)"
     r"|LANG(UAGE)?$|AWS_LAMBDA_LOG_(FORMAT|LEVEL)$"
 )
 #: The oldest interpreter that `sandbox.forking` runs on.
@@ -242,14 +243,18 @@ _FORKABLE = (3, 10)
 
 def _base(function: Packaged, prepared: Prepared, mounts: tuple[tuple[Path, str], ...]) -> Base | None:
     version = prepared.runtime.version
-    if prepared.runtime.language != "python" or _how_to_start(function.environment) != "fork":
+    if prepared.runtime.language == "provided" or _how_to_start(function.environment) != "fork":
         return None
-    if tuple(int(part) for part in version.split(".")) < _FORKABLE:
-        return None
-    folders = {target: source for source, target in mounts}
-    sdk = _leaves_sdk_alone(function.environment) and uses_sdk(folders["/var/task"], folders.get("/opt"), version)
     env = runtime_variables(prepared.runtime, "")
     del env["_HANDLER"]
+    if prepared.runtime.language == "nodejs":
+        return Base(_node(function, prepared, mounts), prepared.mounts, tuple(env.items()), forks=False)
+    if tuple(int(part) for part in version.split(".")) < _FORKABLE:
+        return None
+    if prepared.client == "aws" or not (prepared.task_runtime / "_alonzo_client.py").is_file():
+        return None  # AWS's own reads the Runtime API's address when it is imported: too early in a zygote
+    folders = {target: source for source, target in mounts}
+    sdk = _leaves_sdk_alone(function.environment) and uses_sdk(folders["/var/task"], folders.get("/opt"), version)
     argv, imports = _python(function, prepared, mounts), ("_alonzo_sdk",) if sdk else ()
     return Base(argv, prepared.mounts, tuple(env.items()), imports)
 
