@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from alonzo.sandbox.base import ExecError
 
+#: ioctl_ns(2), for a socket: a descriptor of its network namespace.
+_SIOCGSKNS = 0x894C
 NAP = "import time, os; os.write(1, b'up\\n'); time.sleep(60)"
 
 
@@ -51,6 +55,36 @@ async def test_a_program_joins_the_same_sandbox(backend: Any) -> None:
             assert files == "3 True"
     finally:
         await environment.release()
+
+
+async def test_who_joins_at_once_is_inside(backend: Any) -> None:
+    """However new the environment is: a program and a socket never begin outside, before init has entered it."""
+    code = (
+        "import os\n"
+        "print(os.readlink('/proc/self/ns/net'), os.readlink('/proc/self/ns/mnt'))\n"
+        "print(os.path.exists('/var/task'), os.path.exists('/root/.cache'))\n"
+    )
+    outside = [str(Path(f"/proc/self/ns/{name}").readlink()) for name in ("net", "mnt")]
+
+    async def check() -> None:
+        environment = await backend.sandbox.create(backend.spec(NAP, gated=True))
+        try:
+            inside = await environment.open_socket()
+            with inside:
+                companion = await environment.spawn((backend.python, "-I", "-S", "-c", code), {}, "/")
+                said, ended = await asyncio.gather(read(companion.output), companion.wait())
+                assert ended.code == 0, said
+                if backend.isolated:
+                    here, files = said.splitlines()
+                    assert not set(here.split()) & set(outside)
+                    assert files == "True False"
+                    namespace = fcntl.ioctl(inside, _SIOCGSKNS)
+                    assert os.fstat(namespace).st_ino != os.stat("/proc/self/ns/net").st_ino
+                    os.close(namespace)
+        finally:
+            await environment.release()
+
+    await asyncio.gather(*(check() for _ in range(12)))
 
 
 async def test_a_program_that_is_not_there_says_so(backend: Any) -> None:

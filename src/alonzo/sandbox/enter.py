@@ -37,6 +37,8 @@ NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIP
 SANDBOX, CWD, EXEC = b"sandbox", b"cwd", b"exec"
 #: What init says when it waits for its order.
 WAITING = b"waiting"
+#: And when the sandbox is complete and the first process has the order: only now may others join.
+COMPLETE = b"complete"
 
 
 class Place:
@@ -219,6 +221,8 @@ def _lead(place: Place, site: Site, ours: _socket.socket, first: int) -> None:
         # the "root" of that, which is the function's own uid.
         mounts.hide_init()
     wire.send(ours, message, gate)
+    with contextlib.suppress(OSError):  # the host may have given it up already
+        wire.send(channel, COMPLETE)
     _be_init(place, site, first, stay=bool(gate))
 
 

@@ -30,10 +30,9 @@ Doors = list[tuple[int, int]]
 
 def doors(place: enter.Place, slot: Slot) -> Doors:
     """The ways into a sandbox whose init has its order. Without root an undumpable init's pidfd is none."""
+    slot.wait_complete()
     if not place.rootless:
         return [(slot.pidfd, _ALL)]
-    if not slot.doors:
-        slot.waits()
     return [(door, 0) for door in slot.doors]
 
 

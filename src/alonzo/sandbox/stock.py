@@ -19,6 +19,8 @@ from alonzo.sandbox.zygotes import Zygotes
 _SLOTS = (8, 4, 2, 2)
 _PLAIN_SLOTS = 1
 _DISKS = 8
+#: An init that has its order is complete within milliseconds; the host does nothing else meanwhile.
+_COMPLETE_S = 5.0
 #: The size of /tmp unless a function asks for more.
 DEFAULT_TMP_MIB = 512
 
@@ -31,7 +33,7 @@ Kind = tuple[bool, bytes]
 class Slot:
     """A sandbox whose init waits for its order; used once. `shared` goes to the server with the control files."""
 
-    __slots__ = ("channel", "doors", "group", "key", "kind", "netns", "pid", "pidfd", "shared", "uid")
+    __slots__ = ("channel", "complete", "doors", "group", "key", "kind", "netns", "pid", "pidfd", "shared", "uid")
 
     def __init__(self, key: int, uid: int, kind: Kind) -> None:
         self.key = key
@@ -43,6 +45,19 @@ class Slot:
         self.shared: list[int] = []
         #: Its namespaces, where they cannot be opened by its pidfd.
         self.doors: list[int] = []
+        self.complete = False
+
+    def wait_complete(self) -> None:
+        """Wait until init is inside with all mounts. Before that its namespaces are the host's: nobody may join it."""
+        while not self.complete:
+            said = b""
+            if self.channel is not None:
+                self.channel.settimeout(_COMPLETE_S)
+                said, doors = wire.receive(self.channel)
+                self.doors += doors
+            if not said:
+                raise ValueError("the environment has ended")
+            self.complete = said == enter.COMPLETE
 
     def waits(self) -> bool:
         """Take init's word that it waits for its order; waits for that."""
