@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from alonzo.cli.runtime import local_runtimes
 from alonzo.testing import Server
 
 from .conftest import RUNTIME, Maker
@@ -61,15 +64,37 @@ CLIENT = textwrap.dedent(
         import os
         return {
             "region": FIRST.meta.region_name, "endpoint": FIRST.meta.endpoint_url,
-            "keys": keys.access_key == os.environ["AWS_ACCESS_KEY_ID"] and keys.token == os.environ["AWS_SESSION_TOKEN"],
+            "keys": [keys.access_key, keys.token]
+                    == [os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SESSION_TOKEN"]],
             "own": [own.meta.region_name, own._request_signer._credentials.access_key],
-            "agent": FIRST.meta.config.user_agent,
+            "agent": sorted(FIRST.meta.config.user_agent),  # it names features in the order of a set
             "operations": len(FIRST.meta.service_model.operation_names),
             "who": boto3.client("sts").get_caller_identity()["Arn"].rpartition("role/")[0],
             "file": boto3.__file__,
         }
     """
 )
+
+
+NODE = """
+const atStart = {
+  variables: Object.keys(process.env).sort(), cached: Object.keys(require.cache), argv: process.argv,
+  flags: process.execArgv, cwd: process.cwd(), main: require.main === undefined, paths: module.paths,
+};
+exports.handler = async () => {
+  const fs = require('fs');
+  const lines = fs.readFileSync('/proc/self/status', 'utf8').split('\\n');
+  const status = Object.fromEntries(lines.map((line) => line.split(':\\t')));
+  const kept = Object.entries(status).filter(([name]) => /^(Cap|NoNew|Seccomp|SigIgn|SigCgt|Umask)/.test(name));
+  return {
+    ...atStart, status: kept, pids: [process.pid, process.ppid],
+    descriptors: fs.readdirSync('/proc/self/fd').slice(0, 3),
+    command: fs.readFileSync('/proc/self/cmdline', 'utf8').split('\\0'), zone: new Date(0).getTimezoneOffset(),
+    listeners: process.eventNames().map(String).sort(), sdk: require('@aws-sdk/client-s3').S3Client.name,
+    limits: fs.readFileSync('/proc/self/limits', 'utf8'), globals: Object.getOwnPropertyNames(globalThis).sort(),
+  };
+};
+"""
 
 
 @pytest.fixture(scope="module", params=["fast", "real"])
@@ -160,6 +185,16 @@ def test_a_broken_function_fails_in_the_same_words(made: Maker) -> None:
         same(f"broken {name}", document)
 
 
-def test_the_runtime_of_the_benchmarks_can_be_forked() -> None:
+@pytest.mark.slow
+def test_a_node_function_cannot_tell_how_it_was_started(made: Maker) -> None:
+    """Neither what was there when its module was loaded, nor what /proc shows but the first variables."""
+    asyncio.run(local_runtimes(None).install("nodejs20.x"))
+    more = {"Runtime": "nodejs20.x", "Handler": "app.handler", "Environment": {"Variables": {"TZ": "Asia/Tokyo"}}}
+    made.function(files={"app.js": NODE}, name="node", MemorySize=512, **more)
+    time.sleep(0.5)  # until one lies ready
+    same("node", ask(made, "node"))
+
+
+def test_the_runtime_of_these_tests_can_be_forked() -> None:
     """These tests compare nothing on an interpreter that is always executed."""
     assert int(RUNTIME.rpartition(".")[2]) >= 10

@@ -44,6 +44,26 @@ def be_zygote(number):
 exec(be_zygote(int(os.environ["_ALONZO_ZYGOTE"]))[-1])
 """
 
+#: The same for a program that cannot fork and is started once for each environment.
+STARTED = """
+import os
+
+def take_order(number):
+    message, fields = os.read(number, 1 << 20), []
+    os.close(number)
+    while message:
+        size = int.from_bytes(message[:4], "little")
+        fields.append(message[4 : 4 + size].decode())
+        message = message[4 + size :]
+    os.environ.clear()
+    os.environ.update(entry.partition("=")[::2] for entry in fields[1].split(chr(0)))
+    os.chdir(fields[2])
+    return fields[0].split(chr(0))
+
+if "_ALONZO_ORDER" in os.environ:
+    exec(take_order(int(os.environ["_ALONZO_ORDER"]))[-1])
+"""
+
 
 def _ordinary_python() -> str:
     """An interpreter that an ordinary user can run; the tests' own may lie in root's home."""
@@ -160,7 +180,7 @@ async def start(name: str, folder: Path) -> Backend:
     sandbox: Sandbox
     if name == "process":
         sandbox, python = ProcessSandbox(), "/var/lang/bin/python3"
-    elif name in ("namespaces", "forked"):
+    elif name in ("namespaces", "forked", "started"):
         require_root()
         sandbox, python = NamespaceSandbox(state), "/var/lang/bin/python3"
     else:
@@ -171,19 +191,21 @@ async def start(name: str, folder: Path) -> Backend:
         state.mkdir()
         os.chown(state, ORDINARY_USER, ORDINARY_USER)
         sandbox = RootlessSandbox(state)
-    if name not in ("rootless", "forked rootless"):
+    if not name.endswith("rootless"):
         mounts = (*mounts, Mount(Path(sys.base_prefix), "/var/lang"))
     await sandbox.start()
-    zygote = await _zygote(sandbox, folder, python, mounts[1:]) if name.startswith("forked") else None
+    zygote = None
+    if name.startswith(("forked", "started")):
+        zygote = await _zygote(sandbox, folder, python, mounts[1:], forks=name.startswith("forked"))
     return Backend(name, sandbox, python, mounts, task, folder, zygote)
 
 
-async def _zygote(sandbox: Sandbox, folder: Path, python: str, mounts: tuple[Mount, ...]) -> Zygote:
+async def _zygote(sandbox: Sandbox, folder: Path, python: str, mounts: tuple[Mount, ...], *, forks: bool) -> Zygote:
     runtime = folder / "runtime"
     runtime.mkdir()
-    (runtime / "zygote.py").write_text(ZYGOTE)
+    (runtime / "zygote.py").write_text(ZYGOTE if forks else STARTED)
     runtime.chmod(0o755)
-    zygote = Zygote((python, "-I", "-S", "/var/zygote/zygote.py"), (), (*mounts, Mount(runtime, "/var/zygote")))
+    zygote = Zygote((python, "-I", "-S", "/var/zygote/zygote.py"), (), (*mounts, Mount(runtime, "/var/zygote")), forks)
     assert await sandbox.prepare(zygote)
     return zygote
 
@@ -207,7 +229,7 @@ async def stop(backend: Backend) -> None:
     await backend.sandbox.stop()
 
 
-@pytest.fixture(params=["process", "namespaces", "rootless", "forked", "forked rootless"])
+@pytest.fixture(params=["process", "namespaces", "rootless", "forked", "forked rootless", "started"])
 async def backend(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Backend]:
     """Each backend in turn."""
     started = await start(request.param, folder)
@@ -215,7 +237,7 @@ async def backend(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator
     await stop(started)
 
 
-@pytest.fixture(params=["namespaces", "rootless", "forked", "forked rootless"])
+@pytest.fixture(params=["namespaces", "rootless", "forked", "forked rootless", "started"])
 async def isolated(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Backend]:
     """Each backend that isolates."""
     started = await start(request.param, folder)

@@ -200,12 +200,14 @@ _KEPT = 4096
 def zygote_of(base: Base, fv: FunctionVersion) -> Zygote:
     """The zygote of an environment: AWS's client reads how to log when it is imported."""
     env = dict(base.env)
-    if fv.log_format == "JSON":
+    if fv.log_format == "JSON" and base.forks:
         env["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
         env["AWS_LAMBDA_LOG_LEVEL"] = fv.application_log_level or "INFO"
     if base.imports:
         env["_ALONZO_IMPORTS"] = ",".join(base.imports)
-    return Zygote(base.argv, tuple(env.items()), tuple(Mount(source, target) for source, target in base.mounts))
+    return Zygote(
+        base.argv, tuple(env.items()), tuple(Mount(source, target) for source, target in base.mounts), base.forks
+    )
 
 
 def _entrypoint(error: ExecError) -> Failure:

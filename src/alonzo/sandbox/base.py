@@ -33,15 +33,20 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Zygote:
-    """A program that has started before anybody needs it, and from which first processes can be forked.
+    """A program that has started before anybody needs it. It sees `mounts`, which every Spec that names it must have.
 
-    It sees `mounts`, which every Spec that names it must have too, and only what was prepared with the runtime: it runs
-    with the host's privileges until it forks. What the program must do is said in `forking`.
+    One that `forks` becomes the first process of any number of environments, by forking. It runs with the host's
+    privileges until then, so it may run only what was prepared with the runtime; what it must do is said in `forking`.
+    Of one that does not, several are started, each in a sandbox of its own and without privileges, and each becomes the
+    first process of one environment: it reads its order, a message of `wire` with argv, env and cwd as its first
+    fields, from the descriptor whose number is in _ALONZO_ORDER, and closes that. Specs with limits, a cwd or a gate of
+    their own are executed.
     """
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
     mounts: tuple[Mount, ...]
+    forks: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ _HOSTNAME = "169.254.100.1"
 NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 #: Stages at which making an environment can fail, as told to the server.
 SANDBOX, CWD, EXEC = b"sandbox", b"cwd", b"exec"
+#: The limits, of files and of processes, of a program that is executed before its order comes.
+USUAL_LIMITS = b"1024 1024"
 #: What init says when it waits for its order.
 WAITING = b"waiting"
 #: And when the sandbox is complete and the first process has the order: only now may others join.
@@ -61,11 +63,26 @@ class Place:
 class Site:
     """What init has before it knows its order: where it lies, and the writing ends of its pipes."""
 
-    __slots__ = ("channel", "error", "files", "into", "join", "netns", "output", "status", "telemetry", "trees", "uid")
+    __slots__ = (
+        "channel",
+        "error",
+        "files",
+        "into",
+        "join",
+        "netns",
+        "output",
+        "program",
+        "status",
+        "telemetry",
+        "trees",
+        "uid",
+    )
 
     def __init__(self, netns: int, uid: int, join: list[int], into: int, files: list[tuple[str, str]]) -> None:
         #: For a zygote, which cannot see the files: descriptors of `clone_tree` in their place.
         self.trees: list[tuple[int, str]] = []
+        #: argv and env of a program that is executed before the order comes, and reads it itself.
+        self.program: tuple[list[str], list[str]] | None = None
         self.netns = netns
         self.uid = uid
         self.join = join
@@ -289,6 +306,8 @@ def _be_first(place: Place, site: Site, orders: _socket.socket, *, is_fork: bool
     confine.drop_privileges(site.uid, place.last_cap, place.filter)
     if is_fork:  # the change of credentials took it away, and execve would give it back
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+    if site.program is not None:
+        _start_early(place, *site.program)
     message, gate = wire.receive(orders)
     if not message:
         os._exit(0)
@@ -301,6 +320,17 @@ def _be_first(place: Place, site: Site, orders: _socket.socket, *, is_fork: bool
     for descriptor in gate:
         os.close(descriptor)
     return order
+
+
+def _start_early(place: Place, argv: list[str], env: list[str]) -> None:
+    """Execute a program that will read its order from the descriptor of which its environment tells."""
+    os.setpriority(os.PRIO_PROCESS, 0, place.priority)
+    set_limits(Order([b"", b"", b"/", b"", USUAL_LIMITS + b" 0 0"]))
+    os.set_inheritable(_ORDERS_FD, True)
+    try:
+        execute(argv, [*env, f"_ALONZO_ORDER={_ORDERS_FD}"])
+    except OSError as error:
+        raise _Failed(EXEC, error) from error
 
 
 def reset_for_exec() -> None:

@@ -303,7 +303,7 @@ class NamespaceSandbox:
             fields = [wire.join(tuple(each)) for each in (zygote.argv, env, mounts)]
             key = self._zygotes[zygote] = b"%d" % (len(self._zygotes) + 1)
             self._prepared[key] = asyncio.get_running_loop().create_future()
-            self.send(wire.ZYGOTE, key.decode(), *fields)
+            self.send(wire.ZYGOTE, key.decode(), *fields, b"%d" % zygote.forks)
         return key
 
     def _zygote_ready(self, key: bytes, problem: str) -> None:

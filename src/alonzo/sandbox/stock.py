@@ -17,6 +17,8 @@ from alonzo.sandbox.zygotes import Zygotes
 
 #: How many sandboxes lie ready: of the kind that was wanted last, of those before, and of each plain kind at least.
 _SLOTS = (8, 4, 2, 2)
+#: Of those in which a program has started: each costs what that needs.
+_STARTED_SLOTS = 3
 _PLAIN_SLOTS = 1
 _DISKS = 8
 #: An init that has its order is complete within milliseconds; the host does nothing else meanwhile.
@@ -143,7 +145,12 @@ class Stock:
             slot.channel.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
             writers.append(theirs.detach())
             site.channel = writers[-1]
-            slot.pid = self._fork(kind[1], site, writers) if kind[1] else enter.start(self._place, site)
+            starter = self._zygotes.starter(kind[1])
+            if starter is not None:
+                site.files += starter.mounts
+                site.program = starter.argv, starter.env
+            by_zygote = kind[1] and starter is None
+            slot.pid = self._fork(kind[1], site, writers) if by_zygote else enter.start(self._place, site)
             slot.pidfd = os.pidfd_open(slot.pid)
         except BaseException:
             self.remove(slot)
@@ -264,9 +271,14 @@ class Stock:
 
     def _sizes(self) -> dict[Kind, int]:
         """How many sandboxes of each kind should lie ready. A kind whose zygote has gone is not made any more."""
-        alive = [kind for kind in reversed(self._shelves) if not kind[1] or self._zygotes.ready(kind[1]) is not None]
+        alive = [kind for kind in reversed(self._shelves) if not kind[1] or self._zygotes.alive(kind[1])]
         sizes = dict(zip(alive, _SLOTS, strict=False))
-        return {kind: max(sizes.get(kind, 0), 0 if kind[1] else _PLAIN_SLOTS) for kind in alive}
+        for kind in alive:
+            if not kind[1]:
+                sizes[kind] = max(sizes.get(kind, 0), _PLAIN_SLOTS)
+            elif self._zygotes.starter(kind[1]) is not None:
+                sizes[kind] = min(sizes.get(kind, 0), _STARTED_SLOTS)
+        return {kind: sizes.get(kind, 0) for kind in alive}
 
     def _wanting(self, linked: bool) -> Kind | None:
         for kind, size in self._sizes().items():

@@ -28,10 +28,11 @@ _AGAIN_S = 10.0
 class Description:
     """How to start a zygote, as the server sent it; `targets` are those of its mounts."""
 
-    __slots__ = ("argv", "env", "mounts", "targets")
+    __slots__ = ("argv", "env", "forks", "mounts", "targets")
 
     def __init__(self, fields: list[bytes]) -> None:
-        self.argv, self.env, words = (wire.split(field) for field in fields)
+        self.argv, self.env, words = (wire.split(field) for field in fields[:3])
+        self.forks = fields[3] == b"1"
         pairs = list(zip(words[::2], words[1::2], strict=True))
         self.mounts = sorted(pairs, key=lambda pair: pair[1].count("/"))
         self.targets = {target for _, target in pairs}
@@ -143,11 +144,24 @@ class Zygotes:
     def wanted(self, key: bytes) -> Zygote | None:
         """Start it unless it lives or died just now; answers one that was just started, for the caller to watch."""
         description = self._known.get(key)
-        if description is None or key in self.living or monotonic() - self._died.get(key, -_AGAIN_S) < _AGAIN_S:
+        if description is None or not description.forks or key in self.living or not self._may_start(key):
             return None
         self._bundle = self._bundle or bundle()
         zygote = self.living[key] = Zygote(key, description, self._place, self._bundle)
         return zygote
+
+    def _may_start(self, key: bytes) -> bool:
+        return monotonic() - self._died.get(key, -_AGAIN_S) >= _AGAIN_S
+
+    def starter(self, key: bytes) -> Description | None:
+        """What is to be started in each sandbox ahead of need, if `key` names that and it does not keep ending."""
+        description = self._known.get(key)
+        return description if description is not None and not description.forks and self._may_start(key) else None
+
+    def blame(self, key: bytes) -> None:
+        """A sandbox died before anybody used it."""
+        if key in self._known:
+            self._died[key] = monotonic()
 
     def targets(self, key: bytes) -> set[str]:
         """The mounts that every environment of it has."""
@@ -157,6 +171,10 @@ class Zygotes:
         """The zygote, if it can fork now."""
         zygote = self.living.get(key)
         return zygote if zygote is not None and zygote.ready else None
+
+    def alive(self, key: bytes) -> bool:
+        """Whether sandboxes of this kind can be made."""
+        return self.ready(key) is not None or self.starter(key) is not None
 
     def spoke(self, zygote: Zygote) -> bool:
         """It said something without being asked: that it is ready. False: it has died."""
