@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help install check lint types imports test test-unit demo bench lock clean
+.PHONY: help install check lint types imports test test-unit demo bench bench-peers bench-page bench-calls lock clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,15 @@ demo: install  ## A picture put into a bucket becomes a thumbnail
 
 bench: install  ## Measure every promised figure
 	$(PY) -m benchmarks
+
+bench-peers: install  ## Measure beside other programs; writes docs/performance.md (ARGS=--quick to try)
+	$(PY) -m benchmarks.peers $(ARGS)
+
+bench-page: install  ## Write docs/performance.md anew from the kept figures
+	$(PY) -m benchmarks.peers --page
+
+bench-calls: install  ## Store how many calls a warm Invoke makes; a test guards it
+	$(PY) -m benchmarks.calls --write
 
 lock: install  ## Resolve the dependencies anew into requirements.lock
 	@$(PY) -m uv --version >/dev/null 2>&1 || $(PY) -m pip install --quiet uv
