@@ -17,7 +17,8 @@ from _socket import AF_INET, AF_INET6, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, 
 from _socket import socket as _Socket
 from time import time_ns
 
-_PREFIX = "/2018-06-01/runtime/invocation/"
+_POST = "POST /2018-06-01/runtime/invocation/"
+_NEXT = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: "
 _CONNECT_TIMEOUT_S = 1.0
 #: An answer usually comes in one piece of at most this size; what is longer is read in pieces of the other.
 _PIECE = 1 << 14
@@ -32,14 +33,13 @@ _BLANKS = " \t\n\v\f\r"
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 #: HUP INT QUIT USR1 USR2 PIPE ALRM TERM CHLD CONT VTALRM PROF WINCH IO: the signals for which programs set handlers.
 _SIGNALS = (1, 2, 3, 10, 12, 13, 14, 15, 17, 18, 26, 27, 28, 29)
-#: What handlers and their context are made of; the others come as None where they are empty.
-_ALWAYS_TEXT = frozenset(("Lambda-Runtime-Aws-Request-Id", "Lambda-Runtime-Invoked-Function-Arn"))
+#: The headers that are handed on, beside the deadline, by their names in lower case.
 _HEADERS = {
     name.lower(): name
     for name in (
         "Lambda-Runtime-Aws-Request-Id",
-        "Lambda-Runtime-Trace-Id",
         "Lambda-Runtime-Invoked-Function-Arn",
+        "Lambda-Runtime-Trace-Id",
         "Lambda-Runtime-Client-Context",
         "Content-Type",
         "Lambda-Runtime-Cognito-Identity",
@@ -47,6 +47,11 @@ _HEADERS = {
         "Lambda-Runtime-Invocation-Id",
     )
 }
+#: Names as they are usually written, in lower case: looked up faster than made.
+_LOWER = {name: key for key, name in _HEADERS.items()}
+_LOWER.update((name, name.lower()) for name in ("Lambda-Runtime-Deadline-Ms", "Content-Length"))
+#: Among an answer's fields: there are letters in them that are not ASCII's.
+_FOREIGN = ""
 _REQUEST_ID = "lambda-runtime-aws-request-id"
 _DEADLINE = "lambda-runtime-deadline-ms"
 
@@ -68,9 +73,11 @@ class _Connection:
         self.address = ""
         self._socket = None
         self._watches_forks = False
-        #: An answer that came in one piece, and what it means: most are the same to the byte.
+        #: An answer that came in one piece, and what it means: most are the same to the byte. After such a one, the
+        #: next request follows at once, and nothing is looked for in between.
         self._usual = b""
         self._usual_answer = None
+        self._was_usual = False
 
     def point(self, address):
         """Talk to this address (host:port) from now on."""
@@ -105,6 +112,9 @@ class _Connection:
         sock = self._socket
         if sock is None:
             return False
+        if self._was_usual:
+            self._was_usual = False
+            return True
         try:
             sock.recv(1, MSG_PEEK | MSG_DONTWAIT)
         except BlockingIOError:
@@ -133,6 +143,7 @@ class _Connection:
                 raise _Broken(unsent=True) from None
             raise
         self._socket = sock
+        self._was_usual = False
         if not self._watches_forks:
             self._watches_forks = True
             os.register_at_fork(after_in_child=self.drop)
@@ -187,6 +198,7 @@ class _Connection:
         if not data:
             raise _Broken(unanswered=True)
         if data == self._usual:
+            self._was_usual = True
             return self._usual_answer, True
         first = data
         while True:
@@ -240,11 +252,17 @@ def _parse_head(head):
     if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not status.isdigit() or head[12:13] not in (b"", b" ", b"\r"):
         raise _Broken
     fields = {}
-    for line in head.decode("utf-8", "surrogateescape").split("\n")[1:]:
+    if not head.isascii():
+        fields[_FOREIGN] = ""
+    lines = head.decode("utf-8", "surrogateescape").split("\n")
+    del lines[0]
+    for line in lines:
         name, colon, value = line.partition(":")
         if not colon or len(line) > _MAX_LINE:
             raise _Broken
-        fields.setdefault(name.strip(_BLANKS).lower(), value.strip(_BLANKS))
+        key = _LOWER.get(name) or name.strip(_BLANKS).lower()
+        if key not in fields:
+            fields[key] = value.strip(_BLANKS)
     return version, int(status), fields
 
 
@@ -334,10 +352,7 @@ def next():
     """(event, its headers), as soon as there is one. Raises RuntimeError."""
     global _next_request
     if not _next_request:
-        address = _ready().address
-        _next_request = (
-            f"GET {_PREFIX}next HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\nUser-Agent: {_agent}\r\n\r\n".encode()
-        )
+        _next_request = f"{_NEXT}{_ready().address}\r\nAccept: */*\r\nUser-Agent: {_agent}\r\n\r\n".encode()
     try:
         status, fields, body = _undisturbed(_deaf, _connection.ask, _next_request, b"", True)
     except _Broken:
@@ -349,13 +364,21 @@ def next():
     if _REQUEST_ID not in fields:
         _say("Failed to find header " + _REQUEST_ID + " in response")
         raise _failure("Failed to get next")
-    headers = {"Lambda-Runtime-Deadline-Ms": _number(fields.get(_DEADLINE, ""))}
-    for key, name in _HEADERS.items():
-        value = fields.get(key, "")
-        if not value.isascii():
-            value = value.encode("utf-8", "surrogateescape").decode()
-        headers[name] = value or ("" if name in _ALWAYS_TEXT else None)
-    return body, headers
+    get = fields.get
+    if _FOREIGN in fields:
+        for key in _HEADERS:
+            get(key, "").encode("utf-8", "surrogateescape").decode()  # as text it must be UTF-8
+    return body, {
+        "Lambda-Runtime-Aws-Request-Id": fields[_REQUEST_ID],
+        "Lambda-Runtime-Trace-Id": get("lambda-runtime-trace-id") or None,
+        "Lambda-Runtime-Invoked-Function-Arn": get("lambda-runtime-invoked-function-arn", ""),
+        "Lambda-Runtime-Deadline-Ms": _number(get(_DEADLINE, "")),
+        "Lambda-Runtime-Client-Context": get("lambda-runtime-client-context") or None,
+        "Content-Type": get("content-type") or None,
+        "Lambda-Runtime-Cognito-Identity": get("lambda-runtime-cognito-identity") or None,
+        "Lambda-Runtime-Aws-Tenant-Id": get("lambda-runtime-aws-tenant-id") or None,
+        "Lambda-Runtime-Invocation-Id": get("lambda-runtime-invocation-id") or None,
+    }
 
 
 def post_invocation_result(request_id, response, content_type, invocation_id=None):
@@ -367,27 +390,23 @@ def post_invocation_result(request_id, response, content_type, invocation_id=Non
 
 def post_error(request_id, response, xray_fault, invocation_id=None):
     """Hand in the error document of a handler that failed. Raises RuntimeError."""
-    _check(response)
-    body = _encode(response)
+    body = _bytes((response,))
     _post(request_id, "error", body, "application/json", xray_fault, invocation_id, "Failed to post invocation error")
 
 
 def _post(request_id, action, body, content_type, cause, invocation_id, failure):
-    address = _ready().address
-    _check(request_id)
-    _check(content_type)
-    _check(cause)
-    head = f"POST {_PREFIX}{request_id}/{action} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\n"
-    head += f"content-type: {content_type or 'text/html'}\r\n"
-    if cause:
-        head += "lambda-runtime-function-xray-error-cause: " + cause + "\r\n"
-    head += "User-Agent: " + _agent + "\r\n"
+    address = _connection.address or _ready().address
+    head = [_POST, request_id, "/", action, " HTTP/1.1\r\nHost: ", address, "\r\nAccept: */*\r\ncontent-type: "]
+    head += [content_type if content_type != "" else "text/html", "\r\n"]
+    if cause != "":
+        head += ["lambda-runtime-function-xray-error-cause: ", cause, "\r\n"]
+    head += ["User-Agent: ", _agent, "\r\n"]
     if invocation_id:
-        _check(invocation_id)
-        head += "lambda-runtime-invocation-id: " + invocation_id + "\r\n"
-    head += f"content-length: {len(body)}\r\n\r\n"
+        head += ["lambda-runtime-invocation-id: ", invocation_id, "\r\n"]
+    head += ["content-length: ", str(len(body)), "\r\n\r\n"]
+    head = _bytes(head)
     try:
-        status, _, answer = _undisturbed(True, _connection.ask, _encode(head), body)
+        status, _, answer = _undisturbed(True, _connection.ask, head, body)
     except _Broken:
         raise _failure(failure) from None
     if not 200 <= status <= 299:
@@ -409,7 +428,7 @@ def _undisturbed(deaf, work, *arguments):
     On AWS they wait too, because the extension is C: those that come during `next` wait for the next event, but for
     Python 3.12 and later, where the main thread is free meanwhile.
     """
-    if deaf:
+    if deaf and "signal" in sys.modules:  # without that module nobody has set a handler
         held = [n for n in _SIGNALS if callable(h := getsignal(n)) and h is not default_int_handler]
         if held:
             before = pthread_sigmask(SIG_BLOCK, held)
@@ -443,20 +462,21 @@ def _print_without_us(kind, error, trace):
     sys.__excepthook__(kind, error, trace)
 
 
-def _check(text):
-    if not isinstance(text, str) or "\0" in text:
-        raise RuntimeError("Wrong arguments")
-
-
-def _encode(text):
+def _bytes(texts):
+    """Texts as the extension takes them: no other kind of value, and nothing that ends them early."""
     try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise RuntimeError("Wrong arguments") from None
+        text = "".join(texts)
+        if "\0" not in text:
+            return text.encode()
+    except (TypeError, UnicodeEncodeError):
+        pass
+    raise RuntimeError("Wrong arguments")
 
 
 def _number(text):
     """As C's strtoul reads a number: as far as it goes."""
+    if text.isascii() and text.isdigit():
+        return int(text)
     digits = ""
     for character in text:
         if not "0" <= character <= "9":
