@@ -156,6 +156,7 @@ CREATING = "The function is being created."
 #: a disk emptied. A broken package stays broken.
 NO_RUNTIME = "InvalidRuntime"
 NO_ROOM = "InternalError"
+BAD_ZIP = "InvalidZipFileException"
 BAD_CODE = "InvalidConfiguration"
 WORTH_ANOTHER_TRY = (NO_RUNTIME, NO_ROOM)
 

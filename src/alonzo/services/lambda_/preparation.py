@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 from alonzo.core.errors import ServiceError
 from alonzo.engine.function import FunctionVersion
 from alonzo.runtimes import CodeError, RuntimeUnavailable
+from alonzo.runtimes.packages import BROKEN
 from alonzo.services.lambda_ import configuration
-from alonzo.services.lambda_.models import BAD_CODE, NO_ROOM, NO_RUNTIME, Status, Version
+from alonzo.services.lambda_.models import BAD_CODE, BAD_ZIP, NO_ROOM, NO_RUNTIME, Status, Version
 from alonzo.services.lambda_.names import FunctionRef
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import code as code_store
@@ -117,7 +118,7 @@ class Preparation:
         except RuntimeUnavailable as error:
             failure = Status("Failed", str(error), NO_RUNTIME)
         except (CodeError, ServiceError) as error:
-            failure = Status("Failed", error.message, BAD_CODE)
+            failure = Status("Failed", error.message, BAD_ZIP if error.message == BROKEN else BAD_CODE)
         except OSError as error:
             log.exception("cannot prepare function=%s version=%s", key[2], version.version)
             failure = Status("Failed", _what_the_system_refused(error), NO_ROOM)
