@@ -104,8 +104,10 @@ class App:
             parts.dispatcher.add(service)
         cors = Cors([o.strip() for o in settings.cors_origins.split(",") if o.strip()], _bucket_cors(objects))
         extras = Extras(self._health, functions.code_link, topics.certificate, {"lambda-url": functions.function_urls})
-        self.edge = Edge(Gateway(parts, self.credentials, cors, extras).handle)
-        self._inside = Edge(Gateway(parts, self.credentials, cors, extras, inside=True).handle)
+        outside = Gateway(parts, self.credentials, cors, extras)
+        inside = Gateway(parts, self.credentials, cors, extras, inside=True)
+        self.edge = Edge(outside.handle, outside.prompt)
+        self._inside = Edge(inside.handle, inside.prompt)
 
     async def _start_services(self) -> None:
         for service in self.services:

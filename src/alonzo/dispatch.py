@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from alonzo.config import Settings
 from alonzo.core.clock import Clock
-from alonzo.core.context import Context
+from alonzo.core.context import Context, Principal
 from alonzo.core.errors import NotImplementedOperation
 from alonzo.core.ids import Ids
 from alonzo.protocol.model import load_model
@@ -59,8 +59,47 @@ class Attempt:
 JobHandler = Callable[[Context, Params, Attempt], Awaitable[float | None]]
 
 
+class Target(Protocol):
+    """What an operation was asked for, as a service remembers it: the same object as long as nothing has changed."""
+
+    @property
+    def access(self) -> Sequence[Access]:
+        """The permissions needed."""
+
+
+@dataclass(slots=True)
+class Call:
+    """An operation to be run at once. `params` are without the payload; `done` is told the result, or the error."""
+
+    principal: Principal
+    account_id: str
+    region: str
+    params: Params
+    payload: bytes
+    request_id: str
+    trace_header: str
+    client_ip: str
+    done: Callable[[Result | None, BaseException | None], None]
+
+
+class PromptHandler(Protocol):
+    """The way of an operation that waits for nothing on this side of its result, beside its ordinary handler.
+
+    It need not know what to do in every case: where it does nothing the ordinary way is taken, and says what is wrong.
+    """
+
+    def find(self, call: Call) -> Target | None:
+        """What the call is for, from memory."""
+
+    def run(self, call: Call, target: Any) -> bool:
+        """Start it; `call.done` is told how it ended. False: nothing was done. Raises nothing."""
+
+
 class Authorizer(Protocol):
     """Decides whether the context's principal may do what an `Access` says."""
+
+    def allows_nowait(self, principal: Principal, access: Access, account_id: str) -> bool:
+        """Whether `authorize` is known to allow it; False says nothing."""
 
     async def authorize(self, ctx: Context, access: Access, *, denied_code: str) -> None:
         """Raise ServiceError with `denied_code` and AWS's text (action, resource, reason) unless it is allowed."""
@@ -77,6 +116,7 @@ class Service:
     `name` is botocore's (`s3`, `lambda`, `iam`, `sts`, `logs`); `handlers` maps operation names to bound coroutines;
     `access` says which permissions an operation needs (none: allowed to whoever is authenticated, or anonymous).
     `start` runs once at start (load, sweep), `run` is the background work until cancelled, `stop` ends it cleanly.
+    `prompt` are handlers for those operations that are asked for most, beside the ordinary ones.
     `live_blobs` names every blob a row still needs. `jobs` are what a Delivery to this service may name beside its
     operations; no request reaches them.
     """
@@ -85,6 +125,7 @@ class Service:
     handlers: Mapping[str, Handler]
     access: AccessOf
     denied_code: str = "AccessDeniedException"
+    prompt: Mapping[str, PromptHandler] = field(default_factory=dict)
     start: Callable[[], Awaitable[None]] = _no_hook
     run: Callable[[], Awaitable[None]] | None = None
     stop: Callable[[], Awaitable[None]] = _no_hook
@@ -120,6 +161,20 @@ class Dispatcher:
         for access in await found.access(ctx, operation, params):
             await self.authorize(ctx, access, denied_code=found.denied_code)
         return await handler(ctx, params)
+
+    def call_nowait(self, handler: PromptHandler, call: Call) -> bool:
+        """Run an operation at once if all about it is known, permissions above all. False: `call` must be called.
+
+        The parameters have been validated.
+        """
+        target = handler.find(call)
+        if target is None or self._authorizer is None:
+            return False
+        allows, account_id = self._authorizer.allows_nowait, call.account_id
+        for access in target.access:
+            if not allows(call.principal, access, account_id):
+                return False
+        return handler.run(call, target)
 
     async def authorize(self, ctx: Context, access: Access, *, denied_code: str) -> None:
         """Check one more permission from inside a handler (PassRole, the source of a copy, a role's log group)."""

@@ -44,6 +44,9 @@ class Known:
     async def find(self, access_key_id: str, session_token: str | None = None) -> Credential | None:
         return self.by_id.get(access_key_id)
 
+    def remembered(self, access_key_id: str, session_token: str | None) -> Credential | None:
+        return None
+
 
 KNOWN = Known(Credential(KEY, SECRET, None, Principal.root("000000000000", KEY)))
 

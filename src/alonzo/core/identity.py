@@ -38,6 +38,9 @@ class Credentials(Protocol):
     async def find(self, access_key_id: str, session_token: str | None = None) -> Credential | None:
         """The credential, expired or not; None where there is none, it is disabled, or the token is not its own."""
 
+    def remembered(self, access_key_id: str, session_token: str | None) -> Credential | None:
+        """What `find` has found and would find again, without looking; None says nothing."""
+
 
 class Sessions(Protocol):
     """STS's side: opens the session tokens it sealed."""

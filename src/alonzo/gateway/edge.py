@@ -8,16 +8,16 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from alonzo.gateway.http11 import MAX_HEADER_BYTES, Connection, Connections, Handle
+from alonzo.gateway.http11 import MAX_HEADER_BYTES, Connection, Connections, Handle, Prompt
 
 __all__ = ["MAX_HEADER_BYTES", "Edge", "Handle"]
 
 
 class Edge:
-    """Accepts connections on any number of listening sockets and answers with what `handle` returns."""
+    """Accepts connections on any number of listening sockets. `handle` answers what `prompt` does not take."""
 
-    def __init__(self, handle: Handle) -> None:
-        self._connections = Connections(handle)
+    def __init__(self, handle: Handle, prompt: Prompt | None = None) -> None:
+        self._connections = Connections(handle, prompt)
         self._servers: set[asyncio.Server] = set()
 
     async def serve(self, listener: socket.socket) -> Callable[[], Awaitable[None]]:
@@ -43,8 +43,13 @@ class Edge:
         for connection in list(connections.open):
             connection.end()
         deadline = time.monotonic() + grace_s
-        while connections.tasks and time.monotonic() < deadline:
-            await asyncio.wait(set(connections.tasks), timeout=0.05)
+        while time.monotonic() < deadline:
+            if connections.tasks:
+                await asyncio.wait(set(connections.tasks), timeout=0.05)
+            elif any(connection.busy for connection in connections.open):
+                await asyncio.sleep(0.01)
+            else:
+                break
         for task in list(connections.tasks):
             task.cancel()
         for connection in list(connections.open):

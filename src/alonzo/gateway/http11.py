@@ -11,17 +11,18 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from email.utils import formatdate
 from http import HTTPStatus
 from io import FileIO
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import httptools
 
-from alonzo.core.errors import ServiceError
 from alonzo.core.http import Headers, Request, Response
-from alonzo.core.streams import BodyBroken, BodyTooLarge, FileBody
+from alonzo.core.streams import BodyBroken, FileBody
+from alonzo.gateway.plain_head import HeadReader, PlainHead
+from alonzo.gateway.request_body import ArrivingBody, WholeBody
 
 log = logging.getLogger("alonzo.gateway")
 
@@ -31,10 +32,6 @@ MAX_URL_BYTES = 32 * 1024
 MAX_HEADERS = 256
 #: Requests that may wait on one connection behind the one under way.
 MAX_PIPELINED = 16
-#: Bytes of a body that may wait for their reader; above, the connection is not read.
-_UNREAD_HIGH, _UNREAD_LOW = 256 * 1024, 64 * 1024
-#: Bytes of a body that nobody wants any more which are read nevertheless, so that the client sees the answer.
-_DISCARD = 64 << 20
 #: How long a connection that ends is still read from after an early answer.
 _LINGER_S = 2.0
 #: Bytes read from a file at once when a body is sent.
@@ -48,12 +45,24 @@ _NO_BODY = (204, 304)
 
 Handle = Callable[[Request], Awaitable[Response]]
 
+
+class Reply(Protocol):
+    """Takes the answer to one request, once."""
+
+    def reply(self, response: Response) -> None: ...
+
+    def reply_lines(self, status: int, lines: str, body: bytes) -> None:
+        """`lines` are the header fields without Date, Content-Length and Connection, each with its line end."""
+
+
+#: What can be answered without a task of its own: `reply` is told the answer, now or later. False: `Handle` does it.
+Prompt = Callable[[PlainHead, str, Reply], bool]
+
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
 _BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 30\r\nconnection: close\r\n\r\n"
     b"This is no request of HTTP/1.1"
 )
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class _Date:
@@ -74,125 +83,30 @@ class _Refused(Exception):
     """The request breaks one of the bounds above."""
 
 
-class _Body:
-    """A request body as it arrives; the connection is paused while nobody reads. Read once."""
-
-    __slots__ = (
-        "_chunks",
-        "_connection",
-        "_discarded",
-        "_expects",
-        "_unread",
-        "_waiter",
-        "broken",
-        "complete",
-        "length",
-    )
-
-    def __init__(self, connection: Connection, length: int | None, expects: bool) -> None:
-        self._connection = connection
-        self._chunks: deque[bytes] = deque()
-        self._unread = 0
-        self._discarded = -1
-        self._expects = expects
-        self._waiter: asyncio.Future[None] | None = None
-        self.length = length
-        self.complete = False
-        self.broken = False
-
-    @property
-    def trailers(self) -> Mapping[str, str]:
-        return {}
-
-    @property
-    def unasked(self) -> bool:
-        """The client waits for a 100 that never came: whether it sends the body after all, nobody knows."""
-        return self._expects and not self.complete
-
-    @property
-    def awaited(self) -> bool:
-        return self._waiter is not None
-
-    def feed(self, chunk: bytes) -> None:
-        if self._discarded >= 0:
-            self._discarded += len(chunk)
-            if self._discarded > _DISCARD:
-                self._connection.transport.close()
-            return
-        self._chunks.append(chunk)
-        self._unread += len(chunk)
-        if self._unread > _UNREAD_HIGH:
-            self._connection.transport.pause_reading()
-        self._wake()
-
-    def finish(self, *, broken: bool = False) -> None:
-        self.complete = not broken
-        self.broken = broken
-        self._wake()
-
-    def discard(self) -> None:
-        """Nobody will read what is still to come."""
-        self._chunks.clear()
-        self._unread = 0
-        self._discarded = 0
-        self._connection.transport.resume_reading()
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    async def _next(self) -> bytes | None:
-        while not self._chunks:
-            if self.complete:
-                return None
-            if self.broken:
-                raise ServiceError("IncompleteBody", "The request body terminated unexpectedly")
-            if self._expects:
-                self._expects = False
-                self._connection.transport.write(_CONTINUE)
-            self._waiter = self._connection.loop.create_future()
-            await self._waiter
-        chunk = self._chunks.popleft()
-        before, self._unread = self._unread, self._unread - len(chunk)
-        if self._unread <= _UNREAD_LOW < before:
-            self._connection.transport.resume_reading()
-        return chunk
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while (chunk := await self._next()) is not None:
-            yield chunk
-
-    async def read(self, limit: int) -> bytes:
-        if self.length is not None and self.length > limit:
-            raise BodyTooLarge
-        chunks: list[bytes] = []
-        size = 0
-        while (chunk := await self._next()) is not None:
-            size += len(chunk)
-            if size > limit:
-                raise BodyTooLarge
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
 class _Exchange:
     """One request and whether its connection outlives it."""
 
     __slots__ = ("body", "keep_alive", "old", "request")
 
-    def __init__(self, request: Request, body: _Body, keep_alive: bool, old: bool) -> None:
+    def __init__(self, request: Request, body: ArrivingBody | WholeBody, keep_alive: bool, old: bool) -> None:
         self.request = request
         self.body = body
         self.keep_alive = keep_alive
         self.old = old  # HTTP/1.0 knows no chunks
 
 
+#: Stands for whatever is answered promptly; nothing of it but its method is asked for.
+_PROMPTED = Request("POST", "/", "", Headers())
+_NOTHING = WholeBody(b"")
+
+
 class Connections:
     """What the connections of an edge share; `tasks` are the requests under way."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: Handle, prompt: Prompt | None = None) -> None:
         self.handle = handle
+        self.prompt = prompt
+        self.reader = HeadReader()
         self.date = _Date()
         self.open: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -223,6 +137,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_before_body",
+        "_between",
         "_current",
         "_drained",
         "_expects",
@@ -244,9 +159,11 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, None)
         self._parser: Any = httptools.HttpRequestParser(self)
         self._current: _Exchange | None = None
-        self._receiving: _Body | None = None
+        self._receiving: ArrivingBody | None = None
         self._waiting: deque[_Exchange] = deque()
         self._drained: asyncio.Future[None] | None = None
+        #: The parser is in the middle of nothing.
+        self._between = True
         self.lost = False
 
     # -- the transport's side -----------------------------------------------------------------------------------------
@@ -272,6 +189,11 @@ class Connection(asyncio.Protocol):
         self.active = self.loop.time()
         if self._parser is None:
             return
+        if self._current is None and self._between:
+            whole = self._shared.reader.read(data)
+            if whole is not None:
+                self._take(whole)
+                return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -300,6 +222,11 @@ class Connection(asyncio.Protocol):
             return _STALLED_READER_S
         return _STALLED_UPLOAD_S if self._current.body.awaited else float("inf")
 
+    @property
+    def busy(self) -> bool:
+        """A request has not been answered yet."""
+        return self._current is not None
+
     def end(self) -> None:
         """The server stops: close now, or after the answer under way."""
         if self._current is None:
@@ -311,6 +238,7 @@ class Connection(asyncio.Protocol):
     # -- the parser's side --------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        self._between = False
         self._url = b""
         self._headers: list[tuple[str, str]] = []
         self._before_body = 0
@@ -332,7 +260,7 @@ class Connection(asyncio.Protocol):
         headers = Headers.lowered(self._headers)
         length = headers.get("content-length")
         parser = self._parser
-        body = _Body(
+        body = ArrivingBody(
             self,
             int(length) if length is not None and length.isdigit() else None,
             (headers.get("expect") or "").lower() == "100-continue",
@@ -357,15 +285,60 @@ class Connection(asyncio.Protocol):
             self._receiving.feed(body)
 
     def on_message_complete(self) -> None:
+        self._between = True
         if self._receiving is not None:
             self._receiving.finish()
             self._receiving = None
 
     # -- requests and answers -----------------------------------------------------------------------------------------
 
+    def _take(self, whole: PlainHead) -> None:
+        """A request that came by itself, in one piece."""
+        shared = self._shared
+        if shared.prompt is not None:
+            self._current = _Exchange(_PROMPTED, _NOTHING, True, False)
+            if shared.prompt(whole, self.client, self):
+                return
+            self._current = None
+        path, _, query = whole.target.partition("?")
+        headers = Headers.lowered(whole.items)
+        body = WholeBody(whole.body)
+        request = Request(whole.method, path, query, headers, body, "http", self.client)
+        self._begin(_Exchange(request, body, True, False))
+
+    def reply_lines(self, status: int, lines: str, body: bytes) -> None:
+        exchange = self._current
+        if exchange is None or self.lost:
+            self._current = None
+            return
+        end = "\r\n" if exchange.keep_alive else "connection: close\r\n\r\n"
+        start = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+        head = f"{start}date: {self._shared.date()}\r\n{lines}content-length: {len(body)}\r\n{end}".encode("latin-1")
+        if len(body) <= _JOINED:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
+        if self._drained is None:
+            self._finished(exchange)
+        else:
+            self._drained.add_done_callback(lambda _: self._finished(exchange))
+
+    def reply(self, response: Response) -> None:
+        exchange = self._current
+        if exchange is not None:
+            self._start(self._run_reply(exchange, response))
+
+    async def _run_reply(self, exchange: _Exchange, response: Response) -> None:
+        if not self.lost:
+            await self._respond(exchange, response)
+        self._finished(exchange)
+
     def _begin(self, exchange: _Exchange) -> None:
         self._current = exchange
-        task = self.loop.create_task(self._run(exchange))
+        self._start(self._run(exchange))
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(coroutine)
         self._shared.tasks.add(task)
         task.add_done_callback(self._shared.tasks.discard)
 

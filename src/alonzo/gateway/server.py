@@ -18,6 +18,7 @@ from alonzo.core.identity import Credential, Credentials
 from alonzo.core.streams import BodyTooLarge, BytesStream, ByteStream, FileBody
 from alonzo.dispatch import Parts
 from alonzo.gateway.cors import Cors
+from alonzo.gateway.prompt import Prompting
 from alonzo.gateway.routing import Route, known_host, route
 from alonzo.gateway.sigv4 import verify
 from alonzo.protocol.model import ServiceModel, load_model
@@ -41,6 +42,11 @@ class IssuedOnly:
         if not access_key_id.startswith(("AKIA", "ASIA")):
             return None
         return await self._credentials.find(access_key_id, session_token)
+
+    def remembered(self, access_key_id: str, session_token: str | None) -> Credential | None:
+        if not access_key_id.startswith(("AKIA", "ASIA")):
+            return None
+        return self._credentials.remembered(access_key_id, session_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,10 @@ class Gateway:
         self._extras = extras
         self._inside = inside
         self._bases = tuple(base.strip() for base in parts.settings.base_domains.split(",") if base.strip())
+        #: What an edge asks first.
+        self.prompt = Prompting(
+            parts, self._credentials, self._failure, self._bases, any_host=inside or not parts.settings.loopback_only
+        )
 
     async def handle(self, request: Request) -> Response:
         """Answer a request; never raises but for cancellation."""
@@ -109,25 +119,25 @@ class Gateway:
             operation, protocol = parsed.operation, parsed.protocol
             result = await self._parts.dispatcher.call(ctx, found.service, operation, parsed.params)
             return serialize(model, operation, result, request_id=request_id, protocol=protocol)
-        except ServiceError as error:
-            return serialize_error(model, operation, error, request_id=request_id, protocol=protocol)
         except BodyTooLarge:
-            return serialize_error(
-                model,
-                operation,
-                await _too_large(model, found.request),
-                request_id=request_id,
-                protocol=protocol,
-            )
-        except DiskFull as no_space:
-            log.error("request_id=%s disk full: %s", request_id, no_space)
-            full = ServiceError("InternalError", str(no_space), status=507)
-            return serialize_error(model, operation, full, request_id=request_id, protocol=protocol)
-        except Exception:
-            log.exception("request_id=%s service=%s operation=%s failed", request_id, found.service, operation)
-            return serialize_error(
-                model, operation, InternalFailure(request_id), request_id=request_id, protocol=protocol
-            )
+            error = await _too_large(model, found.request)
+            return self._failure(model, operation, error, request_id, protocol)
+        except Exception as error:
+            return self._failure(model, operation, error, request_id, protocol)
+
+    def _failure(
+        self, model: ServiceModel, operation: str | None, error: BaseException, request_id: str, protocol: str | None
+    ) -> Response:
+        """The answer of an error, whatever it is."""
+        if isinstance(error, ServiceError):
+            shown = error
+        elif isinstance(error, DiskFull):
+            log.error("request_id=%s disk full: %s", request_id, error)
+            shown = ServiceError("InternalError", str(error), status=507)
+        else:
+            log.error("request_id=%s service=%s operation=%s failed", request_id, model.name, operation, exc_info=error)
+            shown = InternalFailure(request_id)
+        return serialize_error(model, operation, shown, request_id=request_id, protocol=protocol)
 
     async def _identify(
         self, found: Route, request: Request, model: ServiceModel, request_id: str

@@ -198,7 +198,7 @@ def _header_time(headers: Headers, errors: AuthErrors) -> tuple[str, float]:
                 "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
             )
         timestamp = _from_http_date(date)
-    signed_at = _parse_time(timestamp)
+    signed_at = parse_time(timestamp)
     if signed_at is None:
         raise errors.incomplete(
             f"Date must be in ISO-8601 'basic format'. Got '{timestamp[:64]}'."
@@ -208,7 +208,8 @@ def _header_time(headers: Headers, errors: AuthErrors) -> tuple[str, float]:
 
 
 @lru_cache(maxsize=64)
-def _parse_time(text: str) -> float | None:
+def parse_time(text: str) -> float | None:
+    """The epoch seconds of `20260131T120000Z`; None where it is something else."""
     if len(text) != 16 or not text.isascii():
         return None
     try:
@@ -301,7 +302,7 @@ def _query_fields(found: Mapping[str, str], errors: AuthErrors) -> tuple[Signatu
             'YYYYMMDD/REGION/SERVICE/aws4_request".'
         )
     timestamp = found["X-Amz-Date"]
-    signed_at = _parse_time(timestamp)
+    signed_at = parse_time(timestamp)
     if signed_at is None:
         raise errors.bad_query("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
     if not timestamp.startswith(parsed.date):

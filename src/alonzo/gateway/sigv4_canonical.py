@@ -21,7 +21,7 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9\-._~/%]*")
 _PLAIN_QUERY = re.compile(r"[A-Za-z0-9\-._~%&=]*")
 _SPACES = re.compile(r"  +")
 #: Headers that some clients add after they have signed.
-_MAY_BE_UNSIGNED = frozenset({"x-amz-user-agent", "x-amz-cf-id"})
+MAY_BE_UNSIGNED = frozenset({"x-amz-user-agent", "x-amz-cf-id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def canonical_headers(signature: Signature, headers: Headers, errors: AuthErrors
             found[name] = f"{found[name].strip()},{value.strip()}"
             continue
         found[name] = value
-        if name not in names and name.startswith("x-amz-") and name not in _MAY_BE_UNSIGNED:
+        if name not in names and name.startswith("x-amz-") and name not in MAY_BE_UNSIGNED:
             raise _unsigned_header(name, errors)
     if "host" not in names:
         raise _unsigned_header("host", errors)

@@ -39,6 +39,7 @@ class RestReader:
         "_payload",
         "_query",
         "_query_map",
+        "_raw",
         "_routed",
         "streaming",
         "tokens",
@@ -53,6 +54,7 @@ class RestReader:
         self._headers: dict[str, tuple[str, TextReader]] = {}
         self._header_maps: list[tuple[str, str]] = []
         self._payload: str | None = None
+        self._raw = False
         self._body: Callable[[bytes], Any] | None = None
         #: Keys of the query string that belong to the operation's address.
         self._routed = frozenset(part.partition("=")[0] for part in operation.uri.partition("?")[2].split("&"))
@@ -88,6 +90,7 @@ class RestReader:
         if member.streaming and member.type in ("blob", "string"):
             self.streaming = True
         elif member.type == "blob":
+            self._raw = True
             self._body = lambda body: body or None
         elif member.type == "string":
             self._body = lambda body: _utf8(body) if body else None
@@ -101,6 +104,16 @@ class RestReader:
     @property
     def reads_body(self) -> bool:
         return self._body is not None
+
+    @property
+    def header_names(self) -> frozenset[str] | None:
+        """The header fields (lower case) that members come from; None where any may be one."""
+        return None if self._header_maps else frozenset(self._headers)
+
+    @property
+    def blob(self) -> str | None:
+        """The member that is the body as it came, held in memory, if there is one."""
+        return self._payload if self._raw else None
 
     def read(self, request: Request, labels: Mapping[str, str], query: Query) -> dict[str, Any]:
         """Everything but the body. Raises Malformed."""

@@ -99,7 +99,8 @@ def _fill(params: dict[str, Any], tokens: tuple[str, ...]) -> None:
             params[name] = str(uuid.uuid4())
 
 
-async def _parse_rest(model: ServiceModel, request: Request, max_body: int, protocol: str) -> Parsed:
+def read_rest_head(model: ServiceModel, request: Request, protocol: str) -> tuple[str, RestReader, dict[str, Any]]:
+    """Operation, its reader and the parameters of all but the body. Raises ParseError."""
     routes: Routes | None = model.cache.get("routes")
     if routes is None:
         routes = model.cache["routes"] = Routes(model)
@@ -119,17 +120,24 @@ async def _parse_rest(model: ServiceModel, request: Request, max_body: int, prot
     if reader is None:
         reader = RestReader(model.operation(operation), xml=protocol == "rest-xml", tokens=_tokens(model, operation))
         model.cache[("rest", operation)] = reader
-    in_body = False
     try:
-        params = reader.read(request, labels, query)
-        if reader.reads_body:
-            body = await _body(model, request, operation, max_body, protocol)
-            in_body = True
-            reader.read_body(body, params)
+        return operation, reader, reader.read(request, labels, query)
     except Malformed as error:
-        problem = malformed(model, protocol, error, in_body=in_body)
+        problem = malformed(model, protocol, error, in_body=False)
         problem.operation = operation
         raise problem from error
+
+
+async def _parse_rest(model: ServiceModel, request: Request, max_body: int, protocol: str) -> Parsed:
+    operation, reader, params = read_rest_head(model, request, protocol)
+    if reader.reads_body:
+        body = await _body(model, request, operation, max_body, protocol)
+        try:
+            reader.read_body(body, params)
+        except Malformed as error:
+            problem = malformed(model, protocol, error, in_body=True)
+            problem.operation = operation
+            raise problem from error
     if reader.tokens:
         _fill(params, reader.tokens)
     return Parsed(operation, params, protocol)

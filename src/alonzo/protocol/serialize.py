@@ -28,6 +28,8 @@ from alonzo.protocol.write_xml import escape, members_writer, xml_writer
 
 #: From a result and the request's id.
 Serializer = Callable[[Mapping[str, Any], str], Response]
+#: Stands for a request's id.
+_ID = "00000000-0000-0000-0000-request-id"
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
@@ -46,6 +48,19 @@ def serialize(
         chosen = protocol or model.protocol
         serializer = model.cache[key] = _COMPILERS[chosen](model.operation(operation), chosen)
     return serializer(result, request_id)
+
+
+def head_around_id(
+    model: ServiceModel, operation: str, result: Mapping[str, Any], protocol: str
+) -> tuple[int, str, str]:
+    """The status of a response, and its header fields as lines, before and after the request's id.
+
+    Of a result whose payload is a blob: the fields do not depend on it.
+    """
+    response = serialize(model, operation, result, request_id=_ID, protocol=protocol)
+    lines = "".join([f"{name}: {one_line(value)}\r\n" for name, value in response.headers])
+    before, _, after = lines.partition(_ID)
+    return response.status, before, after
 
 
 def serialize_error(

@@ -209,3 +209,35 @@ async def test_a_remembered_decision_is_cheap(world) -> None:
     for _ in range(2000):
         await world.iam.authorizer.authorize(ann, access, denied_code="x")
     assert (time.process_time() - started) / 2000 < 20e-6
+
+
+async def test_a_known_permission_is_forgotten_with_every_change(world) -> None:
+    """What has been allowed is known again by its objects, until IAM changes; what a condition allowed never is."""
+    ann, authorizer = await world.user("ann"), world.iam.authorizer
+    access = Access("s3:GetObject", OBJECT)
+
+    def known(who=ann, what=access, account=None) -> bool:
+        return authorizer.allows_nowait(who.principal, what, account or who.account_id)
+
+    assert not known()
+    await world.call("PutUserPolicy", UserName="ann", PolicyName="p", PolicyDocument=allow())
+    assert not known()
+    for _ in range(2):
+        await authorizer.authorize(ann, access, denied_code="AccessDenied")
+    assert known()
+    assert not known(what=Access("s3:GetObject", OBJECT))
+    assert not known(who=replace(ann, principal=replace(ann.principal)))
+    assert not known(account="999999999999")
+    for change in (
+        ("DeleteUserPolicy", {"UserName": "ann", "PolicyName": "p"}),
+        ("CreateGroup", {"GroupName": "others"}),
+    ):
+        await world.call("PutUserPolicy", UserName="ann", PolicyName="p", PolicyDocument=allow())
+        await authorizer.authorize(ann, access, denied_code="AccessDenied")
+        assert known()
+        await world.call(change[0], **change[1])
+        assert not known()
+    condition = {"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}
+    await world.call("PutUserPolicy", UserName="ann", PolicyName="p", PolicyDocument=allow(Condition=condition))
+    await authorizer.authorize(ann, access, denied_code="AccessDenied")
+    assert not known()

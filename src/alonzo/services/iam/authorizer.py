@@ -130,12 +130,20 @@ class IamAuthorizer:
         self._identities = identities
         self._clock = clock
         self._allowed: set[tuple[Principal, str, str, str | None, str, str]] = set()
+        #: The same by the very objects, which are cheaper to know again than their values; they are held, so that no
+        #: other can come to have their identity.
+        self._met: dict[tuple[int, int, str], tuple[Principal, Access]] = {}
         self._generation = -1
+
+    def allows_nowait(self, principal: Principal, access: Access, account_id: str) -> bool:
+        """Whether these very objects have been seen in an allowed request of that account's since IAM last changed."""
+        return self._generation == self._identities.generation and (id(principal), id(access), account_id) in self._met
 
     async def authorize(self, ctx: Context, access: Access, *, denied_code: str) -> None:
         """Raise ServiceError with `denied_code` and AWS's text unless the request is allowed."""
         if self._generation != self._identities.generation:
             self._allowed.clear()
+            self._met.clear()
             self._generation = self._identities.generation
         key = (
             ctx.principal,
@@ -146,6 +154,7 @@ class IamAuthorizer:
             ctx.account_id,
         )
         if key in self._allowed:
+            self._meet(ctx, access)
             return
         try:
             question, keys = self._question(ctx, access)
@@ -163,6 +172,12 @@ class IamAuthorizer:
             if len(self._allowed) >= _KEPT:
                 self._allowed.clear()
             self._allowed.add(key)
+            self._meet(ctx, access)
+
+    def _meet(self, ctx: Context, access: Access) -> None:
+        if len(self._met) >= _KEPT:
+            self._met.clear()
+        self._met[id(ctx.principal), id(access), ctx.account_id] = (ctx.principal, access)
 
     def decide(self, ctx: Context, access: Access) -> Decision:
         """The decision itself, for simulation."""

@@ -111,6 +111,11 @@ class IamCredentials:
                     self._kept.popitem(last=False)
         return found
 
+    def remembered(self, access_key_id: str, session_token: str | None) -> Credential | None:
+        if self._generation != self._identities.generation:
+            return None
+        return self._kept.get((access_key_id, session_token))
+
     def _look_up(self, access_key_id: str, session_token: str | None) -> Credential | None:
         if self._settings.loopback_only and not access_key_id.startswith(("AKIA", "ASIA")):
             return self._customary(access_key_id)

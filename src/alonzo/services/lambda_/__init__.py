@@ -18,6 +18,7 @@ from alonzo.services.lambda_.code_links import CodeLinks
 from alonzo.services.lambda_.dataplane import FunctionUrls
 from alonzo.services.lambda_.mapping_keeper import MappingKeeper
 from alonzo.services.lambda_.operations import MODULES
+from alonzo.services.lambda_.operations.invoke import PromptInvoke
 from alonzo.services.lambda_.ports import Engine, Runtimes
 from alonzo.services.lambda_.preparation import Preparation
 from alonzo.services.lambda_.provisioning import Provisioning
@@ -72,6 +73,7 @@ def build(parts: Parts, engine: Engine, runtimes: Runtimes) -> Lambda:
         handlers=bind("lambda", state, MODULES),
         access=AccessRules(state),
         denied_code="AccessDeniedException",
+        prompt={"Invoke": PromptInvoke(state)},
         start=start,
         run=run,
         live_blobs=live_blobs,

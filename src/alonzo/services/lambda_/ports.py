@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
@@ -25,6 +25,14 @@ class ResponseStream(Protocol):
 
 class Invoker(Protocol):
     async def invoke(self, version: FunctionVersion, invocation: Invocation) -> InvokeResult: ...
+
+    def begin(
+        self,
+        version: FunctionVersion,
+        invocation: Invocation,
+        settled: Callable[[InvokeResult | None, BaseException | None], None],
+    ) -> None:
+        """As `invoke`, without waiting."""
 
     async def stream(self, version: FunctionVersion, invocation: Invocation) -> ResponseStream: ...
 

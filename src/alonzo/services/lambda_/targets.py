@@ -75,6 +75,10 @@ class Targets:
             return target
         return self._load(asked, function_ref(ctx, name, qualifier))
 
+    def known(self, account_id: str, region: str, name: str, qualifier: str | None) -> Target | None:
+        """What `find` remembers; None says nothing."""
+        return self._found.get((account_id, region, name, qualifier))
+
     def of(self, ref: FunctionRef) -> Target:
         """The same for a function that is known by its parts."""
         asked = (*ref.key, ref.qualifier or None)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 
+import orjson
+
 from alonzo.core import tracing
 from alonzo.core.context import Context
-from alonzo.dispatch import Params, Result
-from alonzo.engine.function import Invocation
+from alonzo.core.errors import ServiceError
+from alonzo.core.stepping import step
+from alonzo.dispatch import Call, Params, Result
+from alonzo.engine.function import Invocation, InvokeResult
 from alonzo.engine.queue import AsyncEvent
 from alonzo.services.lambda_.invoking import enter_chain, not_ready, read_client_context, read_payload, version_for
+from alonzo.services.lambda_.models import MAX_ASYNC_PAYLOAD, MAX_SYNC_PAYLOAD
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.targets import Target
 
@@ -48,6 +53,91 @@ async def invoke_async(state: State, ctx: Context, params: Params) -> Result:
         raise not_ready(state, target)
     await _accept(state, ctx, target, payload, "", version_for(state, target, params).tenant)
     return {"Status": 202}
+
+
+class PromptInvoke:
+    """Invoke without a coroutine: of an active function, by those who may, with a payload that is JSON.
+
+    All else (another version's share, a tenant, a client context, the log's tail, every refusal) is `invoke`'s.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._arns: dict[int, tuple[Target, str]] = {}
+
+    def find(self, call: Call) -> Target | None:
+        params = call.params
+        return self._state.targets.known(call.account_id, call.region, params["FunctionName"], params.get("Qualifier"))
+
+    def run(self, call: Call, target: Target) -> bool:
+        params, payload = call.params, call.payload
+        kind = params.get("InvocationType", "RequestResponse")
+        limit = MAX_ASYNC_PAYLOAD if kind == "Event" else MAX_SYNC_PAYLOAD
+        if target.obstacle or target.routes or target.version.tenant_isolation or len(payload) > limit:
+            return False
+        if not _ORDINARY.issuperset(params):
+            return False
+        try:
+            if payload:
+                orjson.loads(payload)
+            if kind == "RequestResponse":
+                self._begin(call, target)
+            elif kind == "Event":
+                self._accept(call, target)
+            else:
+                return False
+        except (orjson.JSONDecodeError, ServiceError):
+            return False
+        return True
+
+    def _begin(self, call: Call, target: Target) -> None:
+        """Raises ServiceError where the invocation cannot begin."""
+        state, done = self._state, call.done
+        trace, before = tracing.enter(call.trace_header, target.mark, state.parts.ids, state.parts.clock.now())
+        if before >= tracing.MAX_LOOPS:
+            raise ServiceError("RecursiveInvocationException", "")  # or allowed after all: `invoke` looks closer
+
+        def settled(result: InvokeResult | None, error: BaseException | None) -> None:
+            if result is None:
+                done(None, error)
+                return
+            answer: Result = {"StatusCode": 200, "ExecutedVersion": result.executed_version, "Payload": result.payload}
+            if result.function_error:
+                answer["FunctionError"] = result.function_error
+            done(answer, None)
+
+        invocation = Invocation(call.request_id, call.payload, self._arn(target), "", trace)
+        state.engine.invoker.begin(target.version, invocation, settled)
+
+    def _accept(self, call: Call, target: Target) -> None:
+        done = call.done
+
+        def stored(error: BaseException | None) -> None:
+            done(None if error is not None else {"StatusCode": 202, "Payload": b""}, error)
+
+        ctx = Context(
+            call.account_id,
+            call.region,
+            call.principal,
+            call.request_id,
+            trace_header=call.trace_header,
+            client_ip=call.client_ip,
+        )
+        step(_accept(self._state, ctx, target, call.payload, "", ""), stored)
+
+    def _arn(self, target: Target) -> str:
+        """The target's qualified ARN, put together once."""
+        found = self._arns.get(id(target))
+        if found is None:
+            if len(self._arns) >= _MAX_ARNS:
+                self._arns.clear()
+            found = self._arns[id(target)] = (target, target.ref.qualified_arn)
+        return found[1]
+
+
+#: Parameters that a prompt invocation may have.
+_ORDINARY = frozenset({"FunctionName", "Qualifier", "InvocationType"})
+_MAX_ARNS = 1_024
 
 
 async def _accept(state: State, ctx: Context, target: Target, payload: bytes, client_context: str, tenant: str) -> None:

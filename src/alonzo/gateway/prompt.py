@@ -1,0 +1,265 @@
+"""The prompt way: signed requests for an operation that has a prompt handler, answered without a task.
+
+Of a client's requests all but time, signature, ids and body is the same again and again. What follows from the part
+that stays (the operation, its parameters, what of it is signed and how) is worked out once, by functions that the other
+way uses, and remembered as a `_Plan`: it depends on the request's text and on nothing else. What may change meanwhile
+(credentials, permissions, the function) is asked for each time. Whatever is not as expected, a signature that does not
+fit above all, is left to the ordinary way, which finds the error again and knows its words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from alonzo.core.errors import InternalFailure, ServiceError
+from alonzo.core.http import Headers, Request, Response
+from alonzo.core.identity import Credential, Credentials
+from alonzo.dispatch import Call, Parts, PromptHandler, Result
+from alonzo.gateway.http11 import Reply
+from alonzo.gateway.plain_head import PlainHead
+from alonzo.gateway.routing import known_host, route
+from alonzo.gateway.sigv4 import parse_time
+from alonzo.gateway.sigv4_canonical import (
+    ALGORITHM,
+    MAY_BE_UNSIGNED,
+    Signature,
+    canonical_paths,
+    canonical_query,
+    parse_head,
+    signing_key,
+)
+from alonzo.protocol.model import ServiceModel, load_model
+from alonzo.protocol.parse import read_rest_head
+from alonzo.protocol.serialize import head_around_id
+from alonzo.protocol.validate import validate
+
+log = logging.getLogger("alonzo.gateway")
+
+#: What is remembered at most: constant parts of requests, sets of fields for each, heads of answers.
+_MAX_PLANS, _MAX_SHAPES, _MAX_HEADS = 2_048, 16, 256
+#: A constant part that is longer, in characters, is not worth it.
+_MAX_PART = 2_048
+#: Fields that ask for more than the prompt way does.
+_NOT_HERE = frozenset({"origin", "content-encoding"})
+
+#: Makes the answer of an error: model, operation, error, request id, protocol.
+Failure = Callable[[ServiceModel, str | None, BaseException, str, str | None], Response]
+_Key = tuple[str, str, str, tuple[str, ...]]
+
+
+class _Plan:
+    """What follows from the constant part of a request."""
+
+    __slots__ = ("blob", "canonical", "handler", "model", "operation", "params", "shapes", "signature")
+
+    def __init__(
+        self,
+        signature: Signature,
+        canonical: str,
+        handler: PromptHandler,
+        model: ServiceModel,
+        operation: str,
+        params: dict[str, Any],
+        blob: str,
+    ) -> None:
+        self.signature = signature
+        #: The canonical request up to its headers.
+        self.canonical = canonical
+        self.handler = handler
+        self.model = model
+        self.operation = operation
+        #: All but the payload; nobody changes them.
+        self.params = params
+        #: The member of the result that is the answer's body.
+        self.blob = blob
+        #: Sets of fields with nothing unsigned in them that must be signed.
+        self.shapes: set[tuple[str, ...]] = set()
+
+
+class Prompting:
+    """See the module. Calling it says whether it has taken the request; then `reply` gets the answer."""
+
+    def __init__(
+        self, parts: Parts, credentials: Credentials, failure: Failure, bases: tuple[str, ...], *, any_host: bool
+    ) -> None:
+        """`any_host`: a request may name any host, not only those below `bases`."""
+        self._parts = parts
+        self._skew_s = parts.settings.clock_skew_s
+        self._credentials = credentials
+        self._failure = failure
+        self._bases = bases
+        self._any_host = any_host
+        #: How the paths of operations with a prompt handler begin, and the fields that say what is asked of them.
+        self._prefixes: tuple[str, ...] | None = None
+        self._telling: frozenset[str] = frozenset()
+        self._plans: dict[_Key, _Plan | None] = {}
+        self._heads: dict[tuple[Any, ...], tuple[int, str, str]] = {}
+
+    def __call__(self, whole: PlainHead, client: str, reply: Reply) -> bool:
+        fields = whole.fields
+        authorization = fields.get("authorization")
+        prefixes = self._prefixes
+        if prefixes is None:
+            prefixes = self._prepare()
+        if authorization is None or not whole.target.startswith(prefixes):
+            return False
+        head, _, given = authorization.rpartition("Signature=")
+        telling: tuple[str, ...] = ()
+        if not self._telling.isdisjoint(fields):
+            telling = tuple([f"{name}:{fields[name]}" for name in sorted(self._telling.intersection(fields))])
+        key = (whole.target, head, fields.get("host", ""), telling)
+        try:
+            plan = self._plans[key]
+        except KeyError:
+            plan = self._remember(key, self._plan(whole, key))
+        if plan is None:
+            return False
+        shape = tuple(fields)
+        if shape not in plan.shapes and not _fits(plan, shape):
+            return False
+        credential = self._credential(plan.signature, fields)
+        if credential is None or not _is_whole(plan, credential, fields, whole.body, given):
+            return False
+        return self._run(plan, credential, whole, client, reply)
+
+    def _credential(self, signature: Signature, fields: dict[str, str]) -> Credential | None:
+        """The one that signed, if it is known and the time is right."""
+        now = self._parts.clock.now()
+        timestamp = fields.get("x-amz-date", "")
+        signed_at = parse_time(timestamp) if timestamp.startswith(signature.date) else None
+        if signed_at is None or not -self._skew_s <= signed_at - now <= self._skew_s:
+            return None
+        token = fields.get("x-amz-security-token")
+        found = self._credentials.remembered(signature.access_key_id, token)
+        if found is None or (found.expires_at is not None and now >= found.expires_at):
+            return None
+        if found.session_token is not None:
+            return found if token is not None and hmac.compare_digest(found.session_token, token) else None
+        return None if token and found.strict_token else found
+
+    def _run(self, plan: _Plan, credential: Credential, whole: PlainHead, client: str, reply: Reply) -> bool:
+        parts = self._parts
+        principal, request_id = credential.principal, parts.ids.uuid()
+
+        def done(result: Result | None, error: BaseException | None) -> None:
+            try:
+                if result is None:
+                    raise error or InternalFailure(request_id)
+                body = result.pop(plan.blob)
+                status, before, after = self._head(plan, result)
+            except Exception as problem:
+                reply.reply(self._failure(plan.model, plan.operation, problem, request_id, plan.model.protocol))
+            else:
+                reply.reply_lines(status, f"{before}{request_id}{after}", body)
+
+        call = Call(
+            principal,
+            principal.account_id or parts.settings.account_id,
+            plan.signature.region,
+            plan.params,
+            whole.body,
+            request_id,
+            whole.fields.get("x-amzn-trace-id", ""),
+            client,
+            done,
+        )
+        return parts.dispatcher.call_nowait(plan.handler, call)
+
+    def _head(self, plan: _Plan, result: Result) -> tuple[int, str, str]:
+        key = (plan.operation, *result.items())
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            made = head_around_id(plan.model, plan.operation, {**result, plan.blob: b""}, plan.model.protocol)
+            head = self._heads[key] = made
+        return head
+
+    # -- working it out -----------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> tuple[str, ...]:
+        """Once all services are there."""
+        prefixes, telling = [], set[str]()
+        for service in self._parts.dispatcher.services.values():
+            for name in service.prompt:
+                operation = load_model(service.name).operation(name)
+                prefixes.append(operation.uri.partition("{")[0])
+                for member in operation.input.members.values() if operation.input is not None else ():
+                    if member.location == "header" and member.wire_name:
+                        telling.add(member.wire_name.lower())
+        self._telling = frozenset(telling)
+        self._prefixes = tuple(prefixes)
+        return self._prefixes
+
+    def _remember(self, key: _Key, plan: _Plan | None) -> _Plan | None:
+        if sum(len(part) for part in (*key[:3], *key[3])) <= _MAX_PART:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
+
+    def _plan(self, whole: PlainHead, key: _Key) -> _Plan | None:
+        """None where requests of this kind go the ordinary way."""
+        target, head, host, _ = key
+        signature = parse_head(head)
+        if signature is None or (not self._any_host and not known_host(host, self._bases)):
+            return None
+        path, _, query = target.partition("?")
+        request = Request(whole.method, path, query, Headers(whole.items))
+        found = route(request, self._bases)
+        service = self._parts.dispatcher.services.get(found.service)
+        if service is None or not service.prompt or found.request is not request:
+            return None
+        model = load_model(found.service)
+        try:
+            operation, reader, params = read_rest_head(model, request, model.protocol)
+            handler = service.prompt.get(operation)
+            if handler is None:
+                return None
+            validate(model, operation, params)
+        except ServiceError:
+            return None
+        output = model.operation(operation).output
+        blob = output.payload if output is not None else None
+        paths = canonical_paths(path, s3=False)
+        if reader.blob is None or reader.header_names is None or blob is None or len(paths) != 1:
+            return None
+        canonical = f"{whole.method}\n{paths[0]}\n{canonical_query(query)}\n"
+        return _Plan(signature, canonical, handler, model, operation, params, blob)
+
+
+def _fits(plan: _Plan, shape: tuple[str, ...]) -> bool:
+    """Whether all of a request's fields that must be signed are, and none asks for more."""
+    names = plan.signature.names
+    for name in shape:
+        if name in _NOT_HERE:
+            return False
+        if name not in names and name.startswith("x-amz-") and name not in MAY_BE_UNSIGNED:
+            return False
+    if "host" not in names:
+        return False
+    if len(plan.shapes) < _MAX_SHAPES:
+        plan.shapes.add(shape)
+    return True
+
+
+def _is_whole(plan: _Plan, credential: Credential, fields: dict[str, str], body: bytes, given: str) -> bool:
+    """Whether the request is as it was signed."""
+    digest = hashlib.sha256(body).hexdigest()
+    if fields.get("x-amz-content-sha256", digest) != digest:
+        return False
+    if not credential.check_signature:
+        return True
+    signature = plan.signature
+    lines = "".join([f"{name}:{fields.get(name, '')}\n" for name in signature.signed_headers])
+    if "  " in lines:
+        return False  # to be folded
+    canonical = f"{plan.canonical}{lines}\n{signature.joined}\n{digest}"
+    hashed = hashlib.sha256(canonical.encode()).hexdigest()
+    to_sign = f"{ALGORITHM}\n{fields['x-amz-date']}\n{signature.scope}\n{hashed}"
+    key = signing_key(credential.secret, signature.date, signature.region, signature.service)
+    return hmac.compare_digest(key.sign(to_sign.encode()), given)
