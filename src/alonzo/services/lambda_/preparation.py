@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _PARALLEL = 4
 _SWEEP_DELAY_S = 1.0
+#: How long after the start runtimes are warmed up, how many at most, and in how many functions they are looked for.
+_WARM_UP_DELAY_S, _WARM_RUNTIMES, _LOOKED_AT = 0.5, 3, 100
 _READY = Status("Active")
 _DONE = Status("Successful")
 
@@ -56,9 +59,24 @@ class Preparation:
     def ask_sweep(self) -> None:
         self._sweep.set()
 
+    async def _warm_up(self) -> None:
+        """After a start: have ready what the functions that were changed last are forked from, a runtime each."""
+        await self._state.parts.clock.sleep(_WARM_UP_DELAY_S)
+        seen: set[str] = set()
+        for version in await self._state.read(lambda connection: functions.changed_last(connection, _LOOKED_AT)):
+            runtime = str(version.body.config.get("Runtime", ""))
+            if runtime in seen or len(seen) >= _WARM_RUNTIMES:
+                continue
+            seen.add(runtime)
+            try:
+                await self._state.engine.prepare(await self._state.read(partial(_for_engine, version)))
+            except Exception as error:  # whoever invokes it is told
+                log.info("not warmed up runtime=%s function=%s: %s", runtime, version.name, error)
+
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._warm_up())
             group.create_task(self._sweep_code())
             for _ in range(_PARALLEL):
                 group.create_task(self._work())
@@ -141,6 +159,13 @@ class Preparation:
                 self._state.engine.retire(FunctionRef(*key).arn, prepared.version)
 
         await self._state.write(key, settle, retire)
+
+
+def _for_engine(version: Version, connection: Connection) -> FunctionVersion:
+    function = functions.get_function(connection, (version.account_id, version.region, version.name))
+    if function is None:
+        raise ServiceError("ResourceNotFoundException", f"The function {version.name} has gone.", status=404)
+    return engine_version(connection, function, version, version.body)
 
 
 def _settled(version: Version, failure: Status | None, revision_id: str, runtime: str) -> Version:

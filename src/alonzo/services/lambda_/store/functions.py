@@ -176,6 +176,17 @@ def unfinished(connection: Connection) -> list[Version]:
     return [_version(row) for row in rows]
 
 
+def changed_last(connection: Connection, limit: int) -> list[Version]:
+    """The functions that can run and were changed last, in any account and region."""
+    rows = connection.execute(
+        select(versions)
+        .where(versions.c.state == "Active", versions.c.number == 0)
+        .order_by(versions.c.modified.desc())
+        .limit(limit)
+    )
+    return [_version(row) for row in rows]
+
+
 def _user(key: Key, number: int) -> str:
     return "/".join(("function", *key, str(number)))
 
