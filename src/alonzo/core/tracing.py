@@ -61,9 +61,10 @@ def enter(header: str, mark: str, ids: Ids, now: float) -> tuple[str, int]:
 
 def loops_of(header: str, function_arn: str) -> int:
     """How often a function ran in the chain before the invocation that has this header."""
-    if "Lineage" not in header:
+    mark = mark_of(function_arn)
+    if mark not in header and "%" not in header:
         return 0
-    return _lineage(_fields(header).get("Lineage", "")).get(mark_of(function_arn), 0)
+    return _lineage(_fields(header).get("Lineage", "")).get(mark, 0)
 
 
 def deepest(headers: list[str], function_arn: str) -> str:

@@ -78,9 +78,10 @@ _LANE = text(f"SELECT {_LIGHT} AND lane = :lane AND seq >= :after AND due_at <= 
 _NEXT_DUE = text(
     "SELECT min(due_at) FROM engine_jobs WHERE done = 0 AND owner = :owner AND due_at > 0 AND due_at > :after"
 )
-_FULL = "SELECT seq, kind, lane, enqueued_at, due_at, failures, throttles, tries, last_error, body FROM engine_jobs"
-_LOAD = text(f"{_FULL} WHERE seq = :seq AND done = 0")
-_LOAD_RANGE = text(f"{_FULL} WHERE seq BETWEEN :first AND :last AND done = 0 AND lane = :lane")
+_LOAD = ForKeys(
+    "SELECT seq, lane, kind, body, enqueued_at, failures, throttles, tries, last_error FROM engine_jobs"
+    " WHERE seq IN (?) AND done = 0 ORDER BY seq"
+)
 _LIST = (
     "SELECT seq, kind, id, origin, lane, account_id, region, enqueued_at, due_at, failures, throttles, tries,"
     " last_error FROM engine_jobs WHERE done = 0"
@@ -236,18 +237,19 @@ def decode(kind: str, body: bytes) -> AsyncEvent | Delivery:
     return AsyncEvent(*fields) if kind == "E" else Delivery(*fields)
 
 
-def _job(row: Any) -> Job:
-    return Job(
-        row.seq,
-        row.lane,
-        decode(row.kind, row.body),
-        row.enqueued_at,
-        len(row.body),
-        row.failures,
-        row.throttles,
-        row.tries,
-        row.last_error,
-    )
+def _job(
+    seq: int,
+    lane: str,
+    kind: str,
+    body: bytes,
+    enqueued_at: float,
+    failures: int,
+    throttles: int,
+    tries: int,
+    last_error: str,
+) -> Job:
+    """From the columns of `_LOAD`."""
+    return Job(seq, lane, decode(kind, body), enqueued_at, len(body), failures, throttles, tries, last_error)
 
 
 class JobStore:
@@ -316,20 +318,9 @@ class JobStore:
         found = connection.execute(_NEXT_DUE, {"owner": self.owner, "after": after}).scalar()
         return None if found is None else float(found)
 
-    def load(self, connection: Connection, seqs: Iterable[int]) -> list[Job]:
-        """The jobs themselves; those that have gone are left out."""
-        loaded = []
-        for seq in seqs:
-            row = connection.execute(_LOAD, {"seq": seq}).first()
-            if row is not None:
-                loaded.append(_job(row))
-        return loaded
-
-    def load_lane(self, connection: Connection, lane: str, seqs: Sequence[int]) -> list[Job]:
-        """Many jobs of one lane that lie close together, in one query."""
-        wanted = set(seqs)
-        rows = connection.execute(_LOAD_RANGE, {"lane": lane, "first": min(wanted), "last": max(wanted)})
-        return [_job(row) for row in rows if row.seq in wanted]
+    def load(self, connection: Connection, seqs: Sequence[int]) -> list[Job]:
+        """The jobs themselves, by their number; those that have gone are left out."""
+        return [_job(*row) for row in _LOAD.run(connection, seqs)]
 
     def settle(self, connection: Connection, settlements: list[Settlement], now: float) -> list[Job]:
         """Outcomes and what follows from them, in the caller's one transaction. Returns the jobs that follow."""

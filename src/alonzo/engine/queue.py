@@ -243,7 +243,7 @@ class Queue:
         if after is None or lane.full or self._crowded():
             return
         now = self._clock.now()
-        limit = 2 * LANE_JOBS + lane.limit
+        limit = LANE_JOBS + lane.limit
         rows = self._db.read_nowait(lambda connection: self._store.in_lane(connection, lane.name, after, now, limit))
         lane.skipped_from = None
         taken: list[tuple[int, int]] = []
@@ -260,12 +260,7 @@ class Queue:
                 size_taken += size
         if len(rows) == limit and lane.skipped_from is None:
             lane.skipped_from = rows[-1][0] + 1
-        if taken and taken[-1][0] - taken[0][0] <= 4 * len(taken):
-            seqs = [seq for seq, _ in taken]
-            for job in self._db.read_nowait(lambda connection: self._store.load_lane(connection, lane.name, seqs)):
-                self._push(job)
-        else:
-            self._take(taken)
+        self._take(taken)
 
     def _crowded(self, more: int = 0) -> bool:
         if len(self._loaded) + more >= _LOADED or self._bytes >= _LOADED_BYTES:
@@ -361,7 +356,7 @@ class Queue:
             wait_s = self._next_due - self._clock.now()
             waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._due_changed.wait())]
             if wait_s != math.inf and not self._starved:
-                waits.append(asyncio.create_task(self._sleep(max(wait_s, 0.001))))
+                waits.append(asyncio.create_task(self._sleep(wait_s)))
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -371,7 +366,10 @@ class Queue:
                 self.wake()
 
     async def _sleep(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
+        if seconds > 0:
+            await self._clock.sleep(seconds)
+        else:  # it is time already, whatever the clock does next: look after a moment
+            await asyncio.sleep(0.001)
 
     async def _run_lease(self) -> None:
         while True:
