@@ -52,8 +52,8 @@ class Settings:
     cold_start: str = _setting(
         "fast",
         "How environments start: forked from a process that has started the runtime already where that makes no"
-        " difference but time, or always by executing the runtime.",
-        choices=("fast", "real"),
+        " difference but time; always by executing the runtime; or so, and as slowly as on AWS (for tests).",
+        choices=("fast", "real", "aws"),
     )
     account_concurrency: int = _setting(1000, "Concurrent executions of an account in a region.")
     max_environments: int = _setting(2000, "Execution environments on this machine at most.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import textwrap
 import time
 from collections.abc import Iterator
@@ -198,3 +199,15 @@ def test_a_node_function_cannot_tell_how_it_was_started(made: Maker) -> None:
 def test_the_runtime_of_these_tests_can_be_forked() -> None:
     """These tests compare nothing on an interpreter that is always executed."""
     assert int(RUNTIME.rpartition(".")[2]) >= 10
+
+
+def test_cold_starts_can_be_as_slow_as_on_aws(tmp_path: Path) -> None:
+    """For tests that must bear them: the pause belongs to the initialisation, and warm invocations have none."""
+    with Server(tmp_path / "data", {"cold_start": "aws"}) as server:
+        made = Maker(server)
+        made.function("def handler(event, context):\n    return 1\n", name="slow")
+        _, first = made.invoke("slow", LogType="Tail")
+        _, second = made.invoke("slow", LogType="Tail")
+    report = base64.b64decode(first["LogResult"]).decode()
+    assert float(report.partition("Init Duration: ")[2].split()[0]) > 60
+    assert "Init Duration" not in base64.b64decode(second["LogResult"]).decode()

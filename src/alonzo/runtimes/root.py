@@ -89,7 +89,8 @@ class Root:
     /proc, /tmp), which is the sandbox's; /opt is missing where there are no layers. `env` holds the runtime's
     variables only (see `runtime_variables`). `runtime_version` and `runtime_version_arn` are what INIT_START names.
     `broken` says in AWS's words why there is nothing to start: initialising it fails with Runtime.InvalidEntrypoint.
-    `base` is what the program can be forked from, with the same result; None: it must be executed.
+    `base` is what the program can be forked from, with the same result; None: it must be executed. `package_bytes` is
+    the size of the archives that it was unpacked from.
     """
 
     argv: tuple[str, ...]
@@ -100,6 +101,7 @@ class Root:
     cwd: str = "/var/task"
     broken: str = ""
     base: Base | None = None
+    package_bytes: int = 0
 
 
 def runtime_variables(runtime: ManagedRuntime, handler: str) -> dict[str, str]:
@@ -190,7 +192,8 @@ class Runtimes:
             self._prepared[function.runtime] = prepared
         mounts = await self._mounts(function, prepared)
         base = await asyncio.to_thread(_base, function, prepared, mounts)
-        root = _root(function, prepared, mounts, base)
+        size = sum(self._blobs.path(each.blob_id).stat().st_size for each in (function.code, *function.layers))
+        root = replace(_root(function, prepared, mounts, base), package_bytes=size)
         self._roots[key] = root
         if len(self._roots) > _KEPT:
             self._roots.popitem(last=False)
