@@ -11,6 +11,8 @@ find_python() {
   exit 1
 }
 python=$(find_python)
+say() { echo "$*" >&2; }
+say "Making .venv with $("$python" --version) from requirements.lock: half a minute or so the first time…"
 if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
   rm -rf .venv
   if command -v uv >/dev/null 2>&1; then
@@ -27,6 +29,8 @@ else
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 fi
+say "…packages are installed, compiling…"
 # The server starts in a third of the time from compiled modules, also where the environment forbids writing them.
 .venv/bin/python -m compileall -q src || true
 touch .venv/.installed
+say "…ready: .venv/bin/alonzo"

@@ -461,3 +461,34 @@ def test_doctor_without_isolation_exits_with_1(
     told = json.loads(run("doctor", "--json").stdout)
     assert told["Isolated"] is False
     assert {line["name"] for line in told["Enforcements"]} >= {"isolation", "memory", "network"}
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "interpreter", "told"),
+    [
+        ("python3.12", "3.12.1", "/usr/bin/python3.12", "Python 3.12.1 at /usr/bin/python3.12, ready"),
+        ("nodejs20.x", "20.1.0", "/usr/bin/node", "Node.js 20.1.0 at /usr/bin/node, ready"),
+        (
+            "provided.al2",
+            "Debian 12",
+            "bootstrap of the function",
+            "the bootstrap of the function, on Debian 12, ready",
+        ),
+    ],
+)
+def test_doctor_calls_each_interpreter_by_its_name(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, version: str, interpreter: str, told: str
+) -> None:
+    """Not everything that runs functions is a Python."""
+    import alonzo.cli.doctor as module
+
+    monkeypatch.setenv("ALONZO_ISOLATION", "process")
+    found = {
+        "Name": name,
+        "Available": True,
+        "Prepared": True,
+        "InterpreterVersion": version,
+        "Interpreter": interpreter,
+    }
+    monkeypatch.setattr(module, "_runtimes", lambda _: [found])
+    assert f"✓ {name:<14} {told}\n" in run("doctor").output

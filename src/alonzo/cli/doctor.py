@@ -86,9 +86,17 @@ def _show(summary: str, lines: Sequence[Enforcement], problem: str, runtimes: Se
     for one in runtimes:
         if one["Available"]:
             state = "ready" if one["Prepared"] else f"not prepared yet (`alonzo runtime install {one['Name']}`)"
-            _line(True, one["Name"], f"Python {one['InterpreterVersion']} at {one['Interpreter']}, {state}", "")
+            _line(True, one["Name"], f"{_found(one)}, {state}", "")
         else:
             _line(False, one["Name"], one.get("Reason", ""), one.get("Mend", ""))
+
+
+def _found(one: dict[str, Any]) -> str:
+    """What runs functions of a runtime: an interpreter and where it is, or what they bring along."""
+    for kind, language in (("python", "Python"), ("nodejs", "Node.js")):
+        if one["Name"].startswith(kind):
+            return f"{language} {one['InterpreterVersion']} at {one['Interpreter']}"
+    return f"the {one['Interpreter']}, on {one['InterpreterVersion']}"
 
 
 def _line(good: bool, name: str, detail: str, mend: str) -> None:
