@@ -237,8 +237,10 @@ async def test_tmp_goes_on(backend: Any) -> None:
     assert "kept" in await backend.read_until(second, "kept\n")
     await second.wait()
     await second.kill()
-    third = await backend.create(read.replace("; input()", ""), id="third", tmp_of="second")
+    more = "; open(os.environ.get('TMPDIR', '/tmp') + '/kept', 'a').write('!')"
+    third = await backend.create(read.replace("; input()", more), id="third", tmp_of="second")
     assert "kept" in await backend.read_until(third, "kept\n")
+    assert (await third.wait()).code == 0  # what is there is its own
     await second.release()
     await third.release()
 

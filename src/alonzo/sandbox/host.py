@@ -220,19 +220,19 @@ class Host:
         self._unwatch(zygote.channel.fileno())
         self.zygotes.lost(zygote)
 
-    def _slot(self, key: bytes, *, linked: bool, usual: bool) -> Slot:
-        """A sandbox that comes of the zygote, or a plain one where that is not ready."""
+    def _slot(self, key: bytes, uid: int, *, linked: bool, usual: bool) -> Slot:
+        """A sandbox that comes of the zygote, or a plain one where that is not ready; of this uid if it is one."""
         if usual and self.zygotes.starter(key) is not None:
-            return self.stock.slot((linked, key))
+            return self.stock.slot((linked, key), uid)
         zygote = self.zygotes.ready(key)
         if zygote is not None:
             try:
-                return self.stock.slot((linked, key))
+                return self.stock.slot((linked, key), uid)
             except (OSError, ValueError):
                 self._lose(zygote)
         elif key:
             self._begin_zygote(key)
-        return self.stock.slot((linked, b""))
+        return self.stock.slot((linked, b""), uid)
 
     # -- create ----------------------------------------------------------------------------------------------------
 
@@ -252,14 +252,14 @@ class Host:
         self.machine.root.prepare(mounts)
         trees: list[int] = []
         gate: list[int] = []
-        disk = self._disk(fields[6], tmp_mib)
+        disk, uid = self._disk(fields[6], tmp_mib)
         slot = None
         try:
             # Where there is no way out, environments that ask for one go without; `enforcements` says so.
             linked = bool(internet) and not self.stock.stocker.internet_problem
             usual = b"%d %d" % (nofile, pids) == enter.USUAL_LIMITS and fields[3] == b"/var/task"
             usual = usual and not gated and self.machine.groups is not None
-            slot = self._slot(fields[7], linked=linked, usual=usual)
+            slot = self._slot(fields[7], uid, linked=linked, usual=usual)
             self._watch(slot.pidfd, lambda: self._lost(slot))
             if slot.kind[1]:
                 there = self.zygotes.targets(slot.kind[1])
@@ -307,18 +307,19 @@ class Host:
             _signal.pidfd_send_signal(slot.pidfd, _signal.SIGKILL)
         self._drop(slot)
 
-    def _disk(self, tmp_of: bytes, mib: int) -> Disk:
-        """A new /tmp, or that of an environment which has ended."""
+    def _disk(self, tmp_of: bytes, mib: int) -> tuple[Disk, int]:
+        """A new /tmp; or that of an environment which has ended, and its uid, to which the files belong (else -1)."""
         former = self.living.get(tmp_of) if tmp_of else None
         if former is None or former.disk is None:
-            return self.stock.disk(mib)
+            return self.stock.disk(mib), -1
         if former.running:
             raise ValueError(f"the environment {tmp_of.decode()!r} still runs: its /tmp cannot go on elsewhere")
         if former.disk.mib != mib:
             raise ValueError(f"the /tmp of {tmp_of.decode()!r} has {former.disk.mib} MiB, not {mib}")
         former.disk.again()
         disk, former.disk = former.disk, None
-        return disk
+        uid, former.slot.uid = former.slot.uid, -1
+        return disk, uid
 
     # -- programs that join ----------------------------------------------------------------------------------------
 

@@ -126,9 +126,11 @@ class Stock:
 
     # -- making ----------------------------------------------------------------------------------------------------
 
-    def _make(self, netns: int, listeners: list[int], key: int, kind: Kind) -> Slot:
-        """Start an init in the network namespace `netns`; takes the descriptors over."""
-        slot = Slot(key, self._uids.take() if self._uids is not None else -1, kind)
+    def _make(self, netns: int, listeners: list[int], key: int, kind: Kind, uid: int = -1) -> Slot:
+        """Start an init in the network namespace `netns`; takes the descriptors over, and `uid` if there is one."""
+        if uid < 0 and self._uids is not None:
+            uid = self._uids.take()
+        slot = Slot(key, uid, kind)
         slot.netns, slot.shared = netns, listeners
         writers: list[int] = []
         try:
@@ -208,16 +210,16 @@ class Stock:
         """On the shelf."""
         self._shelves.setdefault(slot.kind, []).append(slot)
 
-    def slot(self, kind: Kind) -> Slot:
-        """A sandbox of this kind that nobody has used."""
+    def slot(self, kind: Kind, uid: int = -1) -> Slot:
+        """A sandbox of this kind that nobody has used; where it must have a certain `uid`, a new one."""
         shelf = self._shelves[kind] = self._shelves.pop(kind, [])
-        if shelf:
+        if shelf and uid < 0:
             return shelf.pop(0)
         key = self._next_key()
         if not kind[0]:
-            return self._make(*self._networks.make(), key, kind)
+            return self._make(*self._networks.make(), key, kind, uid)
         made = self.stocker.wait(stocker.LINKED, b"%d" % key)
-        return self._make(made[0], made[1:], key, kind)
+        return self._make(made[0], made[1:], key, kind, uid)
 
     def disk(self, mib: int) -> Disk:
         """An empty disk."""
