@@ -204,6 +204,7 @@ def test_pass_role(alonzo, make: Maker):
     lambdas = {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
     user.may(allow("lambda:*"), allow("iam:PassRole", role, Condition=lambdas))
     assert functions.create_function(Role=role, **wanted)["Role"] == role
+    make.functions.get_waiter("function_active_v2").wait(FunctionName="passed", WaiterConfig={"Delay": 1})
     # The same counts where a function's role is changed.
     second = make.role()
     code, message, _ = refusal(functions.update_function_configuration, FunctionName="passed", Role=second)
