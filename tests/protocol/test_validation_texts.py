@@ -193,3 +193,25 @@ def test_s3_bodies_that_lack_nothing_pass():
     """A complete body passes."""
     validate(load_model("s3"), "DeleteObjects", {"Bucket": "b", "Delete": {"Objects": [{"Key": "a"}]}})
     validate(load_model("s3"), "CreateBucket", {"Bucket": "b"})
+
+
+@pytest.mark.parametrize(
+    ("bad", "text"),
+    [
+        ({"timestamp": -1, "message": "a"}, "Value '-1' at 'logEvents.2.member.timestamp' failed to satisfy constraint:"
+         " Member must have value greater than or equal to 0"),
+        ({"timestamp": 1, "message": ""}, "Value '' at 'logEvents.2.member.message' failed to satisfy constraint:"
+         " Member must have length greater than or equal to 1"),
+        ({"timestamp": 1}, "Value null at 'logEvents.2.member.message' failed to satisfy constraint:"
+         " Member must not be null"),
+        ({"timestamp": None, "message": "a"}, "Value null at 'logEvents.2.member.timestamp' failed to satisfy"
+         " constraint: Member must not be null"),
+    ],
+)  # fmt: skip
+def test_the_one_bad_structure_of_many_is_named(bad, text):
+    """A list that is checked as a whole where it is sound still says which of its elements is not."""
+    good = {"timestamp": 1, "message": "a"}
+    params = {"logGroupName": "g", "logStreamName": "s", "logEvents": [good, bad, good]}
+    refused = refusal("logs", "PutLogEvents", params)
+    assert refused.message == f"1 validation error detected: {text}"
+    validate(load_model("logs"), "PutLogEvents", {**params, "logEvents": [good, good, good]})

@@ -215,6 +215,11 @@ class LogShipper:
 
 
 def _batches(events: list[tuple[int, str]]) -> list[list[dict[str, Any]]]:
+    messages = [message for _, message in events]
+    text = "".join(messages)
+    if 0 < len(text) + len(events) * _EVENT_OVERHEAD <= MAX_EVENT and text.isascii() and all(messages):
+        # As it mostly is: little enough for one batch, so that none can be too large, and none is empty.
+        return [[{"timestamp": at_ms, "message": message} for at_ms, message in events]]
     batches: list[list[dict[str, Any]]] = []
     size = _BATCH_BYTES
     for at_ms, message in events:
