@@ -76,7 +76,7 @@ class Credentials:
         )
         session = _SESSION_NAME.sub("-", fv.name)[:64]
         if len(session) < 2:
-            session = f"{session}-"
+            session = f"{session}@lambda_function"  # as recorded on AWS: a session's name has two characters or more
         params = {"RoleArn": fv.role_arn, "RoleSessionName": session, "DurationSeconds": _DURATION_S}
         try:
             result = await self._dispatcher.call(ctx, "sts", "AssumeRole", params)
