@@ -176,7 +176,7 @@ def conformance_page() -> str:
     """The page of recorded scenarios."""
     folder = HERE.parents[1] / "tests" / "conformance"
     table = json.loads((folder / "scenarios.json").read_text())
-    reasons = tomllib.loads((folder / "reasons.toml").read_text())["reason"]
+    reasons = tomllib.loads((folder / "reasons.toml").read_text())
     recorded, replayed = table["recorded"], table["replayed"]
     whole = sum(len(replayed.get(name, ())) == count > 0 for name, count in recorded.items())
     lines = [
@@ -203,12 +203,11 @@ def conformance_page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _why(row: str, done: int, count: int, reasons: list[dict[str, str]]) -> str:
+def _why(row: str, done: int, count: int, reasons: dict[str, list[dict[str, str]]]) -> str:
     if not count:
         return "The recording holds no answers."
-    if done:
-        return "The other answers are not compared yet, or cannot be repeated."
-    return next(rule["why"] for rule in reasons if fnmatchcase(row, rule["pattern"]))
+    rules = reasons["part" if done else "reason"]
+    return next(rule["why"] for rule in rules if fnmatchcase(row, rule["pattern"]))
 
 
 def pages() -> dict[Path, str]:

@@ -15,6 +15,7 @@ import importlib.util
 import itertools
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ from botocore.exceptions import ClientError
 from alonzo.app import App
 from alonzo.config import Settings
 from alonzo.core.errors import ServiceError
+from alonzo.runtimes import RUNTIMES as MANAGED
+from alonzo.runtimes import runtime_variables
 
 HERE = Path(__file__).parent
 TABLE = HERE / "scenarios.json"
@@ -108,7 +111,12 @@ class Server:
 
         async def root(function: Any) -> Any:
             await gate.wait()
-            return await real(replace(function, runtime=RUNTIME))
+            made = await real(replace(function, runtime=RUNTIME))
+            named = MANAGED.get(function.runtime)
+            if named is None or named.language != "python":
+                return made
+            # Another Python is in its place, with the variables that it has on AWS.
+            return replace(made, env=runtime_variables(named, function.handler))
 
         arn = runtimes.version_arn
         runtimes.root = root
@@ -291,8 +299,30 @@ def scenario(world: World, request: pytest.FixtureRequest) -> Iterator[Callable[
             replayed.setdefault((file, name), set()).update(made.seen)
 
 
+_ENUM = re.compile(r"(?<=enum value set: )\[([^\]]*)\]")
+
+
+class Replay(comparing.Replay):  # type: ignore[misc]
+    """As in the service's own tests; the values of an enumeration stand in a text in an order of AWS's own."""
+
+    def _same_text(self, path: str, expected: str, actual: str) -> None:
+        theirs, ours = _ENUM.search(expected), _ENUM.search(actual)
+        if theirs and ours and set(theirs[1].split(", ")) == set(ours[1].split(", ")):
+            actual = actual.replace(ours[0], theirs[0])
+        super()._same_text(path, expected, actual)
+
+
 class Scenario(comparing.Scenario):  # type: ignore[misc]
     """As in the service's own tests, and the HTTP status is compared too."""
+
+    def __init__(self, world: World, name: str, file: str) -> None:
+        super().__init__(world, name, file)
+        self.replay = Replay(self.steps, newer=self.replay._newer)
+
+    def compare(self, step: str, value: Any) -> None:
+        """Compare what a step holds where that is no operation's answer: log lines, what a function returned."""
+        self.replay._same(step, self.steps[step], value)
+        self.seen.add(step)
 
     async def __call__(self, step: str, operation: str, /, **params: Any) -> dict[str, Any]:
         answer: dict[str, Any]

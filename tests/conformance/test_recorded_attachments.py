@@ -165,117 +165,6 @@ async def test_layer_policies(scenario: Any, make_zip: Any) -> None:
     assert s.seen == set(s.steps)
 
 
-S3_MAY = {"Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com"}
-
-
-async def test_permissions(world: Any, scenario: Any) -> None:
-    """TestLambdaPermissions::test_remove_multi_permissions, test_create_multiple_lambda_permissions"""
-    s = scenario(API + "TestLambdaPermissions::test_remove_multi_permissions")
-    await world.create("fn-1")
-    fn, add, remove = {"FunctionName": "fn-1"}, "AddPermission", "RemovePermission"
-    await s("add_permission_1", add, **fn, **S3_MAY, StatementId="s3")
-    sqs = {**S3_MAY, "Principal": "sqs.amazonaws.com", "SourceArn": "arn:aws:s3:::test-bucket"}
-    await s("add_permission_2", add, **fn, **sqs, StatementId="sqs")
-    await s("policy_after_2_add", "GetPolicy", **fn)
-    await s("remove_permission_exception_nonexisting_sid", remove, **fn, StatementId="non-existent")
-    shown = await s("", "GetPolicy", **fn)
-    await s("", remove, **fn, StatementId="sqs", RevisionId=shown["RevisionId"])
-    await s("policy_after_removal", "GetPolicy", **fn)
-    with pytest.raises(Exception, match="is not found in resource policy"):
-        await s("", remove, **fn, StatementId="sqs")
-    await s("policy_after_removal_attempt", "GetPolicy", **fn)
-    await s("", remove, **fn, StatementId="s3")
-    await s("get_policy_exception_removed_all", "GetPolicy", **fn)
-    assert s.seen == set(s.steps)
-    s = scenario(API + "TestLambdaPermissions::test_create_multiple_lambda_permissions")
-    await world.create("fn-2")
-    for step, service in (("1", "logs"), ("2", "kinesis")):
-        principal = {**S3_MAY, "Principal": f"{service}.amazonaws.com"}
-        await s(f"add_permission_response_{step}", add, FunctionName="fn-2", **principal, StatementId=service)
-    await s("policy_after_2_add", "GetPolicy", FunctionName="fn-2")
-
-
-async def test_permission_fields(world: Any, scenario: Any) -> None:
-    """TestLambdaPermissions::test_add_lambda_permission_fields"""
-    s = scenario(API + "TestLambdaPermissions::test_add_lambda_permission_fields")
-    await world.create("fn-1")
-
-    async def add(step: str, sid: str, principal: str, **more: str) -> None:
-        params = {"Action": "lambda:InvokeFunction", "StatementId": sid, "Principal": principal, **more}
-        await s(f"add_permission_{step}", "AddPermission", FunctionName="fn-1", **params)
-
-    await add("principal_wildcard", "wilcard", "*", SourceAccount=ACCOUNT)
-    await add("principal_service", "lambda", "lambda.amazonaws.com", SourceAccount=ACCOUNT)
-    await add("principal_account", "account-id", ACCOUNT)
-    await add("principal_arn", "user-arn", f"arn:aws:iam::{ACCOUNT}:user/someone", SourceAccount=ACCOUNT)
-    await add(
-        "optional_fields",
-        "urlPermission",
-        "*",
-        Action="lambda:InvokeFunctionUrl",
-        SourceArn="arn:aws:s3:::test-bucket",
-        SourceAccount=ACCOUNT,
-        PrincipalOrgID="o-1234567890",
-        FunctionUrlAuthType="NONE",
-    )
-    token = "amzn1.ask.skill.xxxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
-    await add("alexa_skill", "alexaSkill", "*", EventSourceToken=token)
-    assert s.seen == set(s.steps)
-
-
-async def test_permission_exceptions(world: Any, scenario: Any) -> None:
-    """TestLambdaPermissions::test_permission_exceptions"""
-    s = scenario(API + "TestLambdaPermissions::test_permission_exceptions")
-    await world.create("fn-1")
-    fn, add, remove = {"FunctionName": "fn-1"}, "AddPermission", "RemovePermission"
-    s3 = {**S3_MAY, "StatementId": "s3"}
-    await s("add_permission_invalid_statement_id", add, **fn, **{**s3, "StatementId": "example.com"})
-    mismatch = {"FunctionName": f"{ARN}fn-1:alias-not-42", "Qualifier": "42"}
-    await s("add_permission_fn_qualifier_mismatch", add, **mismatch, **s3)
-    await s("add_permission_fn_qualifier_latest", add, **fn, **s3, Qualifier="$LATEST")
-    await s("add_permission_principal_invalid", add, **fn, **{**s3, "Principal": "invalid.nonaws.com"})
-    await s("get_policy_fn_doesnotexist", "GetPolicy", FunctionName="doesnotexist")
-    await s("get_policy_fn_version_doesnotexist", "GetPolicy", **fn, Qualifier="77")
-    await s("add_permission_fn_doesnotexist", add, FunctionName="doesnotexist", **s3)
-    await s("remove_permission_policy_doesnotexist", remove, **fn, StatementId="s3")
-    await s("add_permission_fn_alias_doesnotexist", add, **fn, **s3, Qualifier="alias-doesnotexist")
-    await s("add_permission_fn_version_doesnotexist", add, **fn, **s3, Qualifier="42")
-    await s("add_permission_fn_qualifier_invalid", add, **fn, **s3, Qualifier="invalid-qualifier-with-?-char")
-    step = "add_permission_fn_qualifier_valid_doesnotexist"
-    await s(step, add, **fn, **s3, Qualifier="valid-with-$-but-doesnotexist")
-    await s("", add, **fn, **s3)
-    await s("add_permission_conflicting_statement_id", add, **fn, **s3)
-    await s("remove_permission_fn_doesnotexist", remove, FunctionName="doesnotexist", StatementId="s3")
-    alias = {"Qualifier": "alias-doesnotexist", "StatementId": "s3"}
-    await s("remove_permission_fn_alias_doesnotexist", remove, **fn, **alias)
-    assert s.seen == set(s.steps)
-
-
-async def test_permissions_of_versions(world: Any, scenario: Any) -> None:
-    """TestLambdaPermissions::test_lambda_permission_fn_versioning"""
-    s = scenario(API + "TestLambdaPermissions::test_lambda_permission_fn_versioning")
-    await start(world, s, "publish_version_result")
-    fn, add = {"FunctionName": "fn-1"}, "AddPermission"
-    s3 = {**S3_MAY, "StatementId": "s3", "SourceArn": "arn:aws:s3:::test-bucket"}
-    await s("add_permission", add, **fn, **s3)
-    await s("get_policy", "GetPolicy", **fn)
-    await s("publish_version_result", "PublishVersion", **fn)
-    await s("get_function_result_after_publishing", "GetFunction", **fn)
-    policy = s.steps["get_policy_after_publishing_latest"]["RevisionId"]
-    s.replay.bound.pop(policy, None)  # publishing gave the function a new revision
-    await s("get_policy_after_publishing_latest", "GetPolicy", **fn)
-    await s("get_policy_after_publishing_new_version", "GetPolicy", **fn, Qualifier="1")
-    await s("", add, FunctionName=f"{ARN}fn-1:1", **s3)
-    await s("get_policy_version", "GetPolicy", **fn, Qualifier="1")
-    alias = {"Name": "permission-alias", "FunctionVersion": "1"}
-    await s("create_alias_response", "CreateAlias", **fn, **alias)
-    await s("get_alias", "GetAlias", **fn, Name="permission-alias")
-    wrong = {"Qualifier": "permission-alias", "RevisionId": "wrong"}
-    await s("add_permission_alias_revision_exception", add, **fn, **s3, **wrong)
-    await s("", add, **fn, **s3, Qualifier="permission-alias")
-    await s("get_policy_alias", "GetPolicy", **fn, Qualifier="permission-alias")
-
-
 async def test_event_invoke_lifecycle(world: Any, scenario: Any) -> None:
     """TestLambdaEventInvokeConfig::test_lambda_eventinvokeconfig_lifecycle"""
     s = scenario(API + "TestLambdaEventInvokeConfig::test_lambda_eventinvokeconfig_lifecycle")
@@ -358,7 +247,7 @@ async def _overwrites(s: Any) -> None:
     await s("pre_update_response", put, **fn, **both)
     await s("update_response", update, **fn, MaximumRetryAttempts=0)
     await s("update_response_existing", update, **fn, MaximumRetryAttempts=0)
-    await s("", listing, **fn)
+    await s("list_configs", listing, **fn)
     await s("delete_latest", delete, **fn)
     await s("delete_version", delete, **fn, Qualifier="1")
     await s("delete_alias", delete, **fn, Qualifier="eventinvokealias")
@@ -374,56 +263,6 @@ async def _overwrites(s: Any) -> None:
     await s("get_eventinvokeconfig_doesnotexist", get, **fn, **alias)
     await s("update_eventinvokeconfig_config_doesnotexist_with_qualifier", update, **fn, **alias, **once)
     await s("update_eventinvokeconfig_config_doesnotexist_without_qualifier", update, **fn, **once)
-
-
-async def test_tags(world: Any, scenario: Any, make_zip: Any) -> None:
-    """TestLambdaTag and TestLambdaTags: lifecycle, limits, exceptions, versions"""
-    s = scenario(API + "TestLambdaTag::test_tag_lifecycle[lambda_function]")
-    await world.create("fn-1")
-    fn = {"Resource": f"{ARN}fn-1"}
-
-    async def then(step: str, operation: str, **params: Any) -> None:
-        await s(step, operation, **fn, **params)
-        await s(f"{step}_listtags", "ListTags", **fn)
-
-    await then("tag_single_response", "TagResource", Tags={"A": "tag-a"})
-    await then("tag_multiple_response", "TagResource", Tags={"B": "tag-b", "C": "tag-c"})
-    await then("tag_overlap_response", "TagResource", Tags={"C": "tag-c-newsuffix", "D": "tag-d"})
-    await then("untag_single_response", "UntagResource", TagKeys=["A"])
-    await then("untag_multiple_response", "UntagResource", TagKeys=["B", "C"])
-    await then("untag_nonexisting_response", "UntagResource", TagKeys=["F"])
-    await then("untag_existing_and_nonexisting_response", "UntagResource", TagKeys=["D", "F"])
-    assert s.seen == set(s.steps)
-    s = scenario(API + "TestLambdaTags::test_tag_limits")
-    many = {f"{number}_key": f"{number}_value" for number in range(50)}
-    await s("tag_lambda_too_many_tags", "TagResource", **fn, Tags={**many, "one": "more"})
-    await s("tag_response", "TagResource", **fn, Tags=many)
-    await s("list_tags_response", "ListTags", **fn)
-    await s("tag_lambda_too_many_tags_additional", "TagResource", **fn, Tags={"one": "more"})
-    error = await world.fails(
-        "CreateFunction",
-        FunctionName="fn-2",
-        Runtime="python3.12",
-        Role=ROLE,
-        Handler="h.h",
-        Code={"ZipFile": make_zip()},
-        Tags={**many, "one": "more"},
-    )
-    assert error.message == s.steps["create_function_invalid_tags"]["Error"]["Message"]
-    s = scenario(API + "TestLambdaTags::test_tag_exceptions")
-    await s("tag_lambda_invalidarn", "TagResource", Resource="arn:aws:something", Tags={"A": "B"})
-    await s("tag_lambda_doesnotexist", "TagResource", Resource=f"{ARN}doesnotexist", Tags={"A": "B"})
-    await s("tag_lambda_qualifier_doesnotexist", "TagResource", Resource=f"{ARN}fn-1:v1", Tags={"A": "B"})
-    await s("untag_nomatch", "UntagResource", **fn, TagKeys=["nomatch"])
-    await s("tag_empty_tags", "TagResource", **fn, Tags={})
-    s = scenario(API + "TestLambdaTags::test_tag_versions")
-    await s("tag_resource_exception", "TagResource", Resource=f"{ARN}fn-1:1", Tags={"A": "B"})
-    await s("tag_resource_latest_exception", "TagResource", Resource=f"{ARN}fn-1:$LATEST", Tags={"A": "B"})
-    for kind in ("event_source_mapping",):
-        s = scenario(API + f"TestLambdaTag::test_tag_exceptions[{kind}]")
-        resource = f"arn:aws:lambda:us-east-1:{ACCOUNT}:event-source-mapping:00000000-0000-4000-8000-000000000000"
-        await s("not_found_exception_tag", "TagResource", Resource=resource, Tags={"A": "B"})
-        await s("not_found_exception_list", "ListTags", Resource=resource)
 
 
 async def test_reserved_concurrency(world: Any, scenario: Any) -> None:
@@ -456,7 +295,7 @@ async def test_reserved_concurrency(world: Any, scenario: Any) -> None:
 
 
 @pytest.mark.parametrize("case", range(4))
-async def test_partial_logging_config(world: Any, scenario: Any, case: int) -> None:
+async def test_partial_logging_config(world: Any, scenario: Any, make_zip: Any, case: int) -> None:
     """TestLoggingConfig: partial updates and the switch between formats"""
     partial: dict[str, str] = [
         {"LogFormat": "JSON"},
@@ -466,11 +305,18 @@ async def test_partial_logging_config(world: Any, scenario: Any, case: int) -> N
     ][case]
     name = f"test_function_partial_advanced_logging_configuration_update[partial_config{case}]"
     s = scenario(API + f"TestLoggingConfig::{name}")
-    await start(world, s, "create_response")
-    await s("", "GetFunction", FunctionName="fn-1")
+    recorded = s.steps["create_response"]["CreateFunctionResponse"]
+    members = ("Handler", "Timeout", "MemorySize", "Runtime", "Environment")
+    params = {name: recorded[name] for name in members}
+    code = {"Role": ROLE, "Code": {"ZipFile": make_zip()}}
+    await s("create_response", "CreateFunction", FunctionName="fn-1", **params, **code)
+    await world.active("fn-1")
+    await s("get_function_response", "GetFunction", FunctionName="fn-1")
+    await s("function_config", "GetFunctionConfiguration", FunctionName="fn-1")
     await s("updated_config", "UpdateFunctionConfiguration", FunctionName="fn-1", LoggingConfig=partial)
     await world.active("fn-1")
     await s("received_config", "GetFunctionConfiguration", FunctionName="fn-1")
+    assert s.seen == set(s.steps)
     await world.call("UpdateFunctionConfiguration", FunctionName="fn-1", LoggingConfig={"LogFormat": "Text"})
     shown = (await world.active("fn-1"))["LoggingConfig"]
     assert set(shown) == {"LogFormat", "LogGroup"}

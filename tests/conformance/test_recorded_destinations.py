@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import re
@@ -32,6 +33,16 @@ ECHO = (
     "        return {'event': event, 'context': {name: getattr(context, name) for name in names}}\n"
     + "\n" * 49
     + '    raise Exception("Test exception (this is intentional)")\n'
+)
+#: What the recorded one did before line 55, in as many lines.
+TALKING = (
+    """
+    import logging
+    logging.getLogger().setLevel("INFO")
+    print("Lambda log message - print function")
+    logging.getLogger().info("Lambda log message - logging module")
+"""
+    + "\n" * 44
 )
 _LOOSE = re.compile(
     r"timestamp|<sender-id>|<md5-of-body>|<a-w-s-trace-header:\d+>|<sender-id:\d+>|<m-?d-?5[^<>]*>|<request-id:\d+>"
@@ -95,15 +106,27 @@ async def test_outcomes(replay: Any, world: Any, case: str, payload: Any, retrie
 
 
 async def test_dead_letters(replay: Any, world: Any) -> None:
-    """TestLambdaDLQ::test_dead_letter_queue (the message; the rest of it belongs to functions), and
-    test_sqs_queue_as_lambda_dead_letter_queue"""
+    """TestLambdaDLQ::test_dead_letter_queue"""
     s = replay("TestLambdaDLQ::test_dead_letter_queue")
     out = await s.queue("dlq-1")
-    await world.create("fn-1", Code={"ZipFile": world.zipped(ECHO)}, DeadLetterConfig={"TargetArn": f"{QUEUE}dlq-1"})
+    code = {"ZipFile": world.zipped(ECHO.replace("\n" * 49, TALKING))}
+    create = {"FunctionName": "fn-1", "Runtime": "python3.12", "Handler": "handler.handler", "Role": world.role}
+    create |= {"Code": code, "Timeout": 30, "Environment": {"Variables": {}}}
+    target = {"DeadLetterConfig": {"TargetArn": f"{QUEUE}dlq-1"}}
+    await s("create_lambda_with_dlq", "CreateFunction", **create, **target)
+    await world.active("fn-1")
     put = {"FunctionName": "fn-1", "MaximumRetryAttempts": 0}
     await world.call("PutFunctionEventInvokeConfig", **put)
     await invoke(world, {"raise_error": 1})
     s.check("receive_result", await s.receive(out, MessageAttributeNames=["All"]))
+    await s("delete_dlq", "UpdateFunctionConfiguration", FunctionName="fn-1", **target)
+    await world.active("fn-1")
+    answer = await world.call("Invoke", FunctionName="fn-1", Payload=b'{"raise_error": 1}', LogType="Tail")
+    s.check("invoke_result", {**answer, "Payload": json.loads(answer["Payload"])})
+    lines = base64.b64decode(answer["LogResult"]).decode().splitlines()
+    lines = [re.sub(r"(?<=\t)\d{4}-\d\d-\d\dT[\d:.]+Z(?=\t)", "date", line) for line in lines]
+    s.s.compare("log_result", {"result": [line for line in lines if not line.startswith(("INIT_START", "REPORT"))]})
+    assert s.s.seen == set(s.s.steps)
 
 
 async def test_reserved_concurrency_of_zero(replay: Any, world: Any, scenario: Any) -> None:

@@ -121,6 +121,10 @@ class Replayed:
         made = await self.world.call("CreateQueue", service="sqs", QueueName=name, Attributes=attributes)
         return str(made["QueueUrl"])
 
+    async def found(self, name: str) -> None:
+        """The step in which a queue's URL is asked for."""
+        await self("get_destination_queue_url", "GetQueueUrl", service="sqs", QueueName=name)
+
     async def function(self, source: str, name: str = "fn-1", **variables: str) -> None:
         from_zip = {"Code": {"ZipFile": self.world.zipped(source)}, "Environment": {"Variables": variables}}
         await self.world.create(name, Timeout=2, **from_zip)
@@ -193,8 +197,7 @@ async def test_starting_positions(replay: Any, world: Any, name: str, source: st
     await world.create("fn-1")
     create = {"FunctionName": "fn-1", "EventSourceArn": source}
     await s("no_starting_position", "CreateEventSourceMapping", **create)
-    # The values of an enumeration stand in the message in an order of AWS's own: only the code is compared.
-    assert (await world.fails("CreateEventSourceMapping", **create, StartingPosition="x")).code == "ValidationException"
+    await s("invalid_starting_position", "CreateEventSourceMapping", **create, StartingPosition="invalid")
     if "incompatible_starting_position" in s.s.steps:
         at = {"StartingPosition": "AT_TIMESTAMP"}
         await s("incompatible_starting_position", "CreateEventSourceMapping", **create, **at)
@@ -233,7 +236,7 @@ async def test_function_names(replay: Any, world: Any) -> None:
 
 
 async def test_tags(replay: Any, world: Any) -> None:
-    """TestLambdaTag::test_tag_lifecycle[event_source_mapping], test_tag_exceptions[event_source_mapping]"""
+    """TestLambdaTag::test_tag_lifecycle[event_source_mapping], test_tag_exceptions[event_source_mapping], …_create"""
     s = replay("TestLambdaTag::test_tag_lifecycle[event_source_mapping]", "api.json")
     await world.create("fn-1")
     await s.queue("q-1")
@@ -255,6 +258,15 @@ async def test_tags(replay: Any, world: Any) -> None:
     }.items():
         await s(step, "UntagResource", Resource=arn, TagKeys=keys)
         await s(f"{step}_listtags", "ListTags", Resource=arn)
+    assert s.s.seen == set(s.s.steps)
+    s = replay("TestLambdaTag::test_create_tag_on_esm_create", "api.json")
+    await s.queue("q-2")
+    tagged = {"EventSourceArn": f"{QUEUE}q-2", "Tags": {"testtag": "mine"}}
+    made = await world.call("CreateEventSourceMapping", FunctionName="fn-1", **tagged)
+    await s.settled(made["UUID"])
+    shown = await world.call("GetEventSourceMapping", UUID=made["UUID"])
+    s.s.compare("get_event_source_mapping_with_tag", shown["EventSourceMappingArn"] == made["EventSourceMappingArn"])
+    await s("list_tags_result", "ListTags", Resource=made["EventSourceMappingArn"])
     assert s.s.seen == set(s.s.steps)
     s = replay("TestLambdaTag::test_tag_exceptions[event_source_mapping]", "api.json")
     gone = f"arn:aws:lambda:us-east-1:{ACCOUNT}:event-source-mapping:01234567-89ab-4def-8123-456789abcdef"
@@ -315,6 +327,7 @@ async def test_attributes(replay: Any, world: Any) -> None:
     """test_message_body_and_attributes_passed_correctly"""
     s = replay("test_message_body_and_attributes_passed_correctly")
     out, url = await s.queue("dest-queue-1"), await s.queue("q-1")
+    await s.found("dest-queue-1")
     await s.function(INTEGRATION)
     await world.call("CreateEventSourceMapping", FunctionName="fn-1", EventSourceArn=f"{QUEUE}q-1", BatchSize=1)
     attributes = {
@@ -514,6 +527,7 @@ async def test_retries(replay: Any, world: Any) -> None:
     """test_failing_lambda_retries_after_visibility_timeout"""
     s = replay("test_failing_lambda_retries_after_visibility_timeout")
     out, url = await s.queue("dest-queue-1"), await s.queue("q-1", VisibilityTimeout="2")
+    await s.found("dest-queue-1")
     await s.function(INTEGRATION)
     create = {"FunctionName": "fn-1", "EventSourceArn": f"{QUEUE}q-1", "BatchSize": 1}
     made = await world.call("CreateEventSourceMapping", **create)
@@ -531,6 +545,7 @@ async def test_redrive(replay: Any, world: Any) -> None:
     out, dlq = await s.queue("dest-queue-1"), await s.queue("dlq-1")
     redrive = json.dumps({"deadLetterTargetArn": f"{QUEUE}dlq-1", "maxReceiveCount": 2})
     url = await s.queue("q-1", VisibilityTimeout="2", RedrivePolicy=redrive)
+    await s.found("dest-queue-1")
     await s.function(INTEGRATION)
     await world.call("CreateEventSourceMapping", FunctionName="fn-1", EventSourceArn=f"{QUEUE}q-1", BatchSize=1)
     await s.send(url, {"destination": out, "fail_attempts": 2})
@@ -547,6 +562,7 @@ async def test_batch_item_failures(replay: Any, world: Any) -> None:
     out, dlq = await s.queue("dest-queue-1"), await s.queue("dlq-1.fifo", **fifo)
     redrive = json.dumps({"deadLetterTargetArn": f"{QUEUE}dlq-1.fifo", "maxReceiveCount": 2})
     url = await s.queue("q-1.fifo", VisibilityTimeout="2", RedrivePolicy=redrive, **fifo)
+    await s.found("dest-queue-1")
     await s.function(REPORTING, OUT=out)
     entries = [
         {
@@ -581,6 +597,7 @@ async def test_invalid_answer(replay: Any, world: Any) -> None:
     out, dlq = await s.queue("dest-queue-1"), await s.queue("dlq-1")
     redrive = json.dumps({"deadLetterTargetArn": f"{QUEUE}dlq-1", "maxReceiveCount": 2})
     url = await s.queue("q-1", VisibilityTimeout="2", RedrivePolicy=redrive)
+    await s.found("dest-queue-1")
     await s.function(REPORTING, OUT=out, ANSWER='{"batchItemFailures": [{"foo": "notvalid"}]}')
     report = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
     await world.call("CreateEventSourceMapping", FunctionName="fn-1", EventSourceArn=f"{QUEUE}q-1", **report)
@@ -612,6 +629,7 @@ async def test_empty_answer(replay: Any, world: Any) -> None:
     """test_report_batch_item_failures_empty_json_batch_succeeds"""
     s = replay("test_report_batch_item_failures_empty_json_batch_succeeds")
     out, url = await s.queue("dest-queue-1"), await s.queue("q-1", VisibilityTimeout="2")
+    await s.found("dest-queue-1")
     await s.function(REPORTING, OUT=out, ANSWER="{}")
     report = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
     await world.call("CreateEventSourceMapping", FunctionName="fn-1", EventSourceArn=f"{QUEUE}q-1", **report)

@@ -62,12 +62,19 @@ async def test_url_config_lifecycle(world: Any, scenario: Any) -> None:
     assert s.seen == set(s.steps)
 
 
+async def published(world: Any, s: Any) -> None:
+    """Make the function that fn_version_result shows, and publish it."""
+    recorded = s.steps["fn_version_result"]
+    members = ("Handler", "Timeout", "MemorySize", "Runtime", "Environment")
+    await world.create("fn-1", **{name: recorded[name] for name in members if name in recorded})
+    await s("fn_version_result", "PublishVersion", FunctionName="fn-1")
+
+
 async def test_url_config_list_paging(world: Any, scenario: Any) -> None:
     """TestLambdaUrl::test_url_config_list_paging"""
     s = scenario(API + "TestLambdaUrl::test_url_config_list_paging")
-    await world.create("fn-1")
+    await published(world, s)
     fn = {"FunctionName": "fn-1"}
-    await world.call("PublishVersion", **fn)
     await s("create_alias_result", "CreateAlias", **fn, Name="urlalias", FunctionVersion="1")
     await s("list_function_notfound", "ListFunctionUrlConfigs", FunctionName="nope")
     await s("list_all_empty", "ListFunctionUrlConfigs", **fn)
@@ -84,8 +91,7 @@ async def test_url_config_list_paging(world: Any, scenario: Any) -> None:
 async def test_url_config_exceptions(world: Any, scenario: Any) -> None:
     """TestLambdaUrl::test_url_config_exceptions; AWS itself fails at a contradictory qualifier of a deletion."""
     s = scenario(API + "TestLambdaUrl::test_url_config_exceptions")
-    await world.create("fn-1")
-    await world.call("PublishVersion", FunctionName="fn-1")
+    await published(world, s)
     await s("create_alias_result", "CreateAlias", FunctionName="fn-1", Name="urlalias", FunctionVersion="1")
     arn = "arn:aws:lambda:us-east-1:111111111111:function:"
     cases = {
@@ -105,7 +111,6 @@ async def test_url_config_exceptions(world: Any, scenario: Any) -> None:
             if step in s.steps and s.steps[step] != "<aws_internal_failure>":
                 await s(step, f"{kind.title()}FunctionUrlConfig", **params, **more)
     assert set(s.steps) - s.seen == {
-        "fn_version_result",
         "delete_function_url_config_qualifier_alias_doesnotmatch_arn",
     }
 
@@ -121,7 +126,7 @@ async def test_url_config_deletion_without_qualifier(world: Any, scenario: Any) 
     await s("url_with_alias_creation", "CreateFunctionUrlConfig", **alias, AuthType="NONE")
     await s("get_url_config", "GetFunctionUrlConfig", **fn)
     await s("get_url_config_with_alias", "GetFunctionUrlConfig", **alias)
-    await s("", "DeleteFunctionUrlConfig", **fn)
+    await s("delete_function_url_config", "DeleteFunctionUrlConfig", **fn)
     await s("get_url_config_after_deletion", "GetFunctionUrlConfig", **fn)
     await s("get_url_config_with_alias_after_deletion", "GetFunctionUrlConfig", **alias)
 
@@ -190,7 +195,9 @@ async def test_echo_invoke(world: Any, scenario: Any, make_zip: Any, mode: str |
 async def test_invocation_exception(world: Any, scenario: Any, make_zip: Any) -> None:
     """TestLambdaURL::test_lambda_url_invocation_exception"""
     s = scenario_of(scenario, "test_lambda_url_invocation_exception")
-    await world.create("fn-1", Code={"ZipFile": make_zip("def handler(event, context):\n    raise ValueError('x')\n")})
+    code = {"ZipFile": make_zip("def handler(event, context):\n    raise ValueError('x')\n")}
+    await world.create("fn-1", Code=code, Timeout=30, Environment={"Variables": {}})
+    await s("get_fn_result", "GetFunction", **FN)
     status, _, text = await asyncio.to_thread(visit, await opened(world, s))
     assert (status, text) == (502, "Internal Server Error")
 
@@ -227,7 +234,8 @@ async def test_a_url_outlives_its_alias(world: Any, scenario: Any, make_zip: Any
     await world.create("fn-1", **returning(make_zip, "x"))
     alias = {**FN, "Qualifier": "live"}
     await s("", "CreateAlias", **FN, Name="live", FunctionVersion="$LATEST")
-    made = await world.call("CreateFunctionUrlConfig", **alias, AuthType="NONE", InvokeMode="BUFFERED")
+    mode = {"AuthType": "NONE", "InvokeMode": "BUFFERED"}
+    made = await s("create_lambda_url_config", "CreateFunctionUrlConfig", **alias, **mode)
     await s("", "AddPermission", **alias, **URL_PERMISSION)
     status, _, _ = await asyncio.to_thread(visit, made["FunctionUrl"])
     assert status == s.steps["invoke_aliased_url_response"]["status_code"]

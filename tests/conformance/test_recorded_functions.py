@@ -285,12 +285,16 @@ async def _aliases(s: Any) -> None:
 async def test_alias_errors(world: Any, scenario: Any, make_zip: Any) -> None:
     """TestLambdaAlias::test_notfound_and_invalid_routingconfigs, test_alias_naming, updates of what is not there"""
     s = scenario("test_lambda_api.py::TestLambdaAlias::test_notfound_and_invalid_routingconfigs")
-    await world.create("fn-1", Handler="index.handler", Publish=True)
-    await world.active("fn-1", "1")
-    await s("", "UpdateFunctionConfiguration", FunctionName="fn-1", Timeout=9)
+    recorded = s.steps["create_response"]
+    shown = {name: recorded[name] for name in ("Handler", "Timeout", "Runtime", "Environment")}
+    await s("create_response", "CreateFunction", **new(make_zip(), **shown, Publish=True))
     await world.active("fn-1")
-    await s("", "PublishVersion", FunctionName="fn-1")
-    s.replay.bound["<function-name:1>"] = "fn-1"
+    await world.active("fn-1", "1")
+    await s("publish_v1", "PublishVersion", FunctionName="fn-1")
+    prod = s.steps["publish_v2"]["Environment"]
+    await s("", "UpdateFunctionConfiguration", FunctionName="fn-1", Environment=prod)
+    await world.active("fn-1")
+    await s("publish_v2", "PublishVersion", FunctionName="fn-1")
 
     def alias(version: str = "1", name: str = "custom", fn: str = "fn-1", **weights: float) -> dict[str, Any]:
         params: dict[str, Any] = {"FunctionName": fn, "Name": name, "FunctionVersion": version}
@@ -313,6 +317,7 @@ async def test_alias_errors(world: Any, scenario: Any, make_zip: Any) -> None:
     await s("create_alias_response", "CreateAlias", **alias("1", **{"2": 0.5}))
     await s("routing_config_exc_already_exist", "CreateAlias", **alias("1", **{"2": 0.5}))
     await s("alias_does_not_exist_esc", "GetAlias", FunctionName="fn-1", Name="non-existent")
+    assert s.seen == set(s.steps)
     s = scenario("test_lambda_api.py::TestLambdaAlias::test_alias_naming")
     await s("create_alias_number_exception", "CreateAlias", **alias("1", "2024"))
     s = scenario("test_lambda_api.py::TestLambdaAlias::test_non_existent_alias_update")

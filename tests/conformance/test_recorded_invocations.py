@@ -210,7 +210,7 @@ async def test_concurrency_settings(world: Any, scenario: Any) -> None:
     """TestLambdaConcurrency::test_lambda_concurrency_crud and test_lambda_concurrency_update"""
     put, get, delete = "PutFunctionConcurrency", "GetFunctionConcurrency", "DeleteFunctionConcurrency"
     s = scenario("test_lambda.py::TestLambdaConcurrency::test_lambda_concurrency_crud", "invoke.json")
-    await world.create("fn-1")
+    await world.create("fn-1", Timeout=30, Environment={"Variables": {}})
     await s("get_function_concurrency_default", get, **FN)
     await s("put_function_concurrency", put, **FN, ReservedConcurrentExecutions=0)
     await s("get_function_concurrency_updated", get, **FN)
@@ -220,5 +220,6 @@ async def test_concurrency_settings(world: Any, scenario: Any) -> None:
     s = scenario("test_lambda.py::TestLambdaConcurrency::test_lambda_concurrency_update", "invoke.json")
     await s("put_function_concurrency", put, **FN, ReservedConcurrentExecutions=3)
     await s("get_function_concurrency_updated", get, **FN)
+    await s("get_function_concurrency_info", "GetFunction", **FN)
     await s("", delete, **FN)
     await s("get_function_concurrency_deleted", get, **FN)

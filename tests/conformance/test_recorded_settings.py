@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import Any
 
 import pytest
@@ -285,6 +287,55 @@ async def test_account_settings(world: Any, scenario: Any, make_zip: Any) -> Non
     }
     assert found == s.steps
     s.seen.update(found)
+
+
+async def test_how_much_code_there_is(world: Any, scenario: Any, make_zip: Any) -> None:
+    """TestLambdaAccountSettings::test_account_settings_total_code_size: versions and layers count each for itself"""
+    s = scenario(API + "TestLambdaAccountSettings::test_account_settings_total_code_size")
+    bare = len(make_zip(""))
+    code, layer = (make_zip("#" * (size - bare)) for size in (276, 169))
+    totals = []
+
+    async def look() -> None:
+        totals.append((await world.call("GetAccountSettings"))["AccountUsage"]["TotalCodeSize"])
+
+    await look()
+    await world.create("fn-1", Code={"ZipFile": code})
+    await look()
+    await world.call("UpdateFunctionCode", **FN, ZipFile=code, Publish=True)
+    await look()
+    for _ in range(2):
+        await world.call("PublishLayerVersion", LayerName="layer-1", Content={"ZipFile": layer})
+        await look()
+    names = ("create_function", "update_function", "publish_layer", "publish_layer_version")
+    for name, before, after in zip(names, totals, totals[1:], strict=False):
+        s.compare(f"total_code_size_diff_{name}", after - before)
+    assert s.seen == set(s.steps)
+
+
+@pytest.mark.slow
+async def test_large_code(world: Any, scenario: Any) -> None:
+    """TestLambdaSizeLimits::test_large_lambda, test_oversized_lambda: the limit is that of the content"""
+    s = scenario(API + "TestLambdaSizeLimits::test_oversized_lambda")
+    shown = scenario(API + "TestLambdaSizeLimits::test_large_lambda")
+    step, most = "create_function_large_zip", 262_144_000
+    world.objects["bucket", "over.zip"] = filler(most)
+    world.objects["bucket", "under.zip"] = filler(most - 1_000_000)
+    params = like(shown.steps[step], world.role, b"")
+    over, under = ({"Code": {"S3Bucket": "bucket", "S3Key": f"{name}.zip"}} for name in ("over", "under"))
+    await s("invalid_param_exc", "CreateFunction", **{**params, **over})
+    world.runtimes.gate.clear()  # nothing needs to be unpacked
+    await shown(step, "CreateFunction", **{**params, **under})
+    await world.call("DeleteFunction", **FN)
+
+
+def filler(size: int) -> bytes:
+    """An archive with so many bytes in it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("handler.py", "def handler(event, context):\n    return event\n")
+        archive.writestr("filler", bytes(size))
+    return buffer.getvalue()
 
 
 async def test_aliases_that_are_not_there(world: Any, scenario: Any, make_zip: Any) -> None:
