@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from alonzo.core.errors import ServiceError
 from alonzo.engine import EventConfig
 from alonzo.engine.function import Invocation, InvokeResult
 from alonzo.engine.queue import AsyncEvent, Delivery
+from alonzo.storage import StorageError
 from alonzo.testing.clock import FakeClock
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
@@ -102,12 +102,34 @@ async def test_events_without_an_id_are_all_different(world: Any) -> None:
             return FINE
 
     world.engine._deliverer._invoker = Invoker()
-    bare = replace(event(1), id="")
+    bare = event(1)._replace(id="")
     await asyncio.gather(*(world.engine.queue.accept(bare) for _ in range(3)))
     assert [job.id for job in await world.engine.queue.list_jobs()] == ["request-1"] * 3
     gate.set()
     await until(lambda: rows(world) == 0)
     assert ran == ["request-1"] * 3
+
+
+async def test_those_without_a_coroutine_are_told(world: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """`accept_nowait` tells each caller once its job is on disk or why it is not, also where another caller fails."""
+    world.function("f", "")
+    queue, told = world.engine.queue, list[tuple[int, BaseException | None, int]]()
+    queue.close()  # nothing runs, so that the rows stay
+
+    def fails(_error: BaseException | None) -> None:
+        raise LookupError("gone")
+
+    queue.accept_nowait(event(0), fails)
+    for n in range(1, 4):
+        queue.accept_nowait(event(n), lambda error, n=n: told.append((n, error, rows(world))))
+    await until(lambda: len(told) == 3)
+    assert told == [(1, None, 4), (2, None, 4), (3, None, 4)]
+    assert "an accepted job's caller failed" in caplog.text
+    await world.parts.db.write(lambda c: c.execute(text("ALTER TABLE engine_jobs RENAME TO away")))
+    queue.accept_nowait(event(4), lambda error: told.append((4, error, 0)))
+    await until(lambda: len(told) == 4)
+    await world.parts.db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO engine_jobs")))
+    assert isinstance(told[3][1], StorageError)
 
 
 async def test_an_accepted_job_is_not_read_back(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +146,7 @@ async def test_an_accepted_job_is_not_read_back(world: Any, monkeypatch: pytest.
 
     monkeypatch.setattr(world.parts.db, "read_nowait", counted)
     for n in range(20):
-        await asyncio.gather(queue.accept(event(n)), queue.accept(replace(event(100 + n), id="")))
+        await asyncio.gather(queue.accept(event(n)), queue.accept(event(100 + n)._replace(id="")))
     await until(lambda: len(ran.calls) == 40)
     assert not reads
     # A job of another transaction comes first and is not announced: none may be passed over.

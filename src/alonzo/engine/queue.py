@@ -30,6 +30,9 @@ _LOADED = 4_096
 _LOADED_BYTES = 64 << 20
 _BATCH = 256
 
+#: Told when a job is on disk, or why it is not.
+Stored = Callable[[BaseException | None], None]
+
 
 class Queue:
     """See the module. Services use `enqueue` and `wake`, or `accept`; the rest is the deliverer's."""
@@ -56,7 +59,7 @@ class Queue:
         self._starved = False
         self._open = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._accepting: list[tuple[AsyncEvent | Delivery, asyncio.Future[None]]] = []
+        self._accepting: list[tuple[AsyncEvent | Delivery, Stored]] = []
         #: New jobs seen since the start.
         self.arrivals = 0
         self._settling = Settling(db, clock, self._store.settle, self._settled)
@@ -84,12 +87,24 @@ class Queue:
 
         When it returns, the job is on disk. Cheaper than `enqueue` where nothing else is to be written with it.
         """
-        loop = asyncio.get_running_loop()
-        if not self._accepting:
-            loop.call_soon(self._write_accepted)
-        accepted: asyncio.Future[None] = loop.create_future()
-        self._accepting.append((job, accepted))
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def stored(error: BaseException | None) -> None:
+            if accepted.done():
+                return  # its caller has gone; the job is there all the same
+            if error is None:
+                accepted.set_result(None)
+            else:
+                accepted.set_exception(error)
+
+        self.accept_nowait(job, stored)
         await accepted
+
+    def accept_nowait(self, job: AsyncEvent | Delivery, stored: Stored) -> None:
+        """The same for callers without a coroutine: `stored` is told once, None when the job is on disk."""
+        if not self._accepting:
+            asyncio.get_running_loop().call_soon(self._write_accepted)
+        self._accepting.append((job, stored))
 
     def _write_accepted(self) -> None:
         accepting, self._accepting = self._accepting, []
@@ -98,13 +113,11 @@ class Queue:
 
         def done(written: asyncio.Future[tuple[list[Job], bool]]) -> None:
             error = asyncio.CancelledError() if written.cancelled() else written.exception()
-            for _, accepted in accepting:
-                if accepted.done():
-                    continue  # its caller has gone; the job is there all the same
-                if error is None:
-                    accepted.set_result(None)
-                else:
-                    accepted.set_exception(error)
+            for _, stored in accepting:
+                try:
+                    stored(error)
+                except Exception:  # the others are to be told all the same
+                    log.exception("an accepted job's caller failed")
             if error is None:
                 self._accepted(*written.result())
 

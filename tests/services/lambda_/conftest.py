@@ -58,6 +58,10 @@ class FakeQueue:
     async def accept(self, job: AsyncEvent) -> None:
         self.events.setdefault(job.id, job)
 
+    def accept_nowait(self, job: AsyncEvent, stored: Callable[[BaseException | None], None]) -> None:
+        self.events.setdefault(job.id, job)
+        stored(None)
+
 
 @dataclass(frozen=True)
 class FakeRoot:

@@ -41,6 +41,9 @@ class EventQueue(Protocol):
     async def accept(self, job: AsyncEvent) -> None:
         """Store an event in a transaction of its own: it is on disk, once for its id, when this returns."""
 
+    def accept_nowait(self, job: AsyncEvent, stored: Callable[[BaseException | None], None]) -> None:
+        """The same without a coroutine: `stored` is told None, or why it is not on disk."""
+
 
 class Root(Protocol):
     @property

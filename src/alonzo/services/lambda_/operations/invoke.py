@@ -9,7 +9,6 @@ import orjson
 from alonzo.core import tracing
 from alonzo.core.context import Context
 from alonzo.core.errors import ServiceError
-from alonzo.core.stepping import step
 from alonzo.dispatch import Call, Params, Result
 from alonzo.engine.function import Invocation, InvokeResult
 from alonzo.engine.queue import AsyncEvent
@@ -115,15 +114,8 @@ class PromptInvoke:
         def stored(error: BaseException | None) -> None:
             done(None if error is not None else {"StatusCode": 202, "Payload": b""}, error)
 
-        ctx = Context(
-            call.account_id,
-            call.region,
-            call.principal,
-            call.request_id,
-            trace_header=call.trace_header,
-            client_ip=call.client_ip,
-        )
-        step(_accept(self._state, ctx, target, call.payload, "", ""), stored)
+        event = _event(self._state, target, call, self._arn(target), call.payload, "", "")
+        self._state.engine.queue.accept_nowait(event, stored)
 
     def _arn(self, target: Target) -> str:
         """The target's qualified ARN, put together once."""
@@ -141,22 +133,35 @@ _MAX_ARNS = 1_024
 
 
 async def _accept(state: State, ctx: Context, target: Target, payload: bytes, client_context: str, tenant: str) -> None:
-    """Store the event; the request's id makes a repeated hand-over of one delivery harmless.
+    """Store the event."""
+    arn = target.ref.qualified_arn
+    await state.engine.queue.accept(_event(state, target, ctx, arn, payload, client_context, tenant))
+
+
+def _event(
+    state: State,
+    target: Target,
+    asked: Context | Call,
+    invoked_arn: str,
+    payload: bytes,
+    client_context: str,
+    tenant: str,
+) -> AsyncEvent:
+    """The request's id makes a repeated hand-over of one delivery harmless.
 
     What came over a connection got its id there, and nobody has it to repeat it.
     """
     ref = target.ref
-    event = AsyncEvent(
-        id="" if ctx.client_ip else f"{ref.arn}/{ctx.request_id}",
-        account_id=ref.account_id,
-        region=ref.region,
-        function_name=ref.name,
-        qualifier=ref.qualifier,
-        invoked_arn=ref.qualified_arn,
-        request_id=ctx.request_id,
-        payload=payload,
-        client_context=client_context,
-        trace_header=tracing.enter(ctx.trace_header, target.mark, state.parts.ids, state.now())[0],
-        tenant=tenant,
+    return AsyncEvent(
+        "" if asked.client_ip else f"{ref.arn}/{asked.request_id}",
+        ref.account_id,
+        ref.region,
+        ref.name,
+        ref.qualifier,
+        invoked_arn,
+        asked.request_id,
+        payload,
+        client_context,
+        tracing.enter(asked.trace_header, target.mark, state.parts.ids, state.parts.clock.now())[0],
+        tenant,
     )
-    await state.engine.queue.accept(event)
