@@ -58,9 +58,12 @@ class FunctionVersion:
         return f"{self.arn}:{self.version}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Invocation:
-    """One request for a function to run. `payload` is passed on untouched (b"" means no body: the function gets {})."""
+    """One request for a function to run. `payload` is passed on untouched (b"" means no body: the function gets {}).
+
+    This and the result are not frozen, only because it takes three times as long to make them if they are.
+    """
 
     request_id: str
     payload: bytes
@@ -72,7 +75,7 @@ class Invocation:
     queued: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InvokeResult:
     """What the function answered. `function_error` is "" or "Unhandled"; `log_tail` the last 4 KB of the log."""
 

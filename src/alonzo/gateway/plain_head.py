@@ -55,17 +55,19 @@ class HeadReader:
         if method not in _METHODS or target[:1] != "/" or rest[-9:] != " HTTP/1.1" or " " in target or "#" in target:
             return None
         del lines[0]
+        # A space at an end is not part of a value; to be without one is not the same as to be empty.
+        if ":  " in head or " \r\n" in head or head[-1] == " ":
+            return None
         names = self._names
-        items: list[tuple[str, str]] = []
-        for line in lines:
-            name, _, value = line.partition(": ")
-            lowered = names.get(name) or self._name(name)
-            # A space at an end is not part of a value; to be without one is not the same as to be empty.
-            if not lowered or not value or value[0] == " " or value[-1] == " ":
+        parts = [line.partition(": ") for line in lines]
+        try:
+            items = [(names[name], value) for name, _, value in parts]
+        except KeyError:
+            if not all([self._name(name) for name, _, _ in parts]):  # noqa: C419 - all of them are to be learned
                 return None
-            items.append((lowered, value))
+            items = [(name.lower(), value) for name, _, value in parts]
         fields = dict(items)
-        if len(fields) != len(items) or not _UNUSUAL.isdisjoint(fields):
+        if len(fields) != len(items) or "" in fields.values() or not _UNUSUAL.isdisjoint(fields):
             return None
         if "connection" in fields and fields["connection"].lower() != "keep-alive":
             return None
@@ -75,10 +77,12 @@ class HeadReader:
         return PlainHead(method, target, items, fields, data[end + 4 :])
 
     def _name(self, name: str) -> str:
-        """A field's name in lower case, "" where it is none (or the line has no value)."""
+        """A field's name in lower case, remembered; "" where it is none (or the line has no value)."""
         if not _TOKEN.fullmatch(name):
             return ""
         lowered = name.lower()
-        if len(self._names) < _MAX_NAMES and len(name) <= 64:
+        if len(name) <= 64:
+            if len(self._names) >= _MAX_NAMES:
+                self._names.clear()
             self._names[name] = lowered
         return lowered
