@@ -19,7 +19,7 @@ from alonzo.testing import Server
 
 pytestmark = pytest.mark.slow
 
-FUNCTIONS = 60
+FUNCTIONS = 40
 RUNTIME = f"python3.{sys.version_info.minor}"
 TRUST = {
     "Version": "2012-10-17",
