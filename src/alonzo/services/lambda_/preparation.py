@@ -15,7 +15,7 @@ from alonzo.engine.function import FunctionVersion
 from alonzo.runtimes import CodeError, RuntimeUnavailable
 from alonzo.runtimes.packages import BROKEN
 from alonzo.services.lambda_ import configuration
-from alonzo.services.lambda_.models import BAD_CODE, BAD_ZIP, NO_ROOM, NO_RUNTIME, Status, Version
+from alonzo.services.lambda_.models import BAD_CODE, BAD_ZIP, LATEST, NO_ROOM, NO_RUNTIME, Status, Version
 from alonzo.services.lambda_.names import FunctionRef
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import code as code_store
@@ -159,6 +159,7 @@ class Preparation:
                 self._state.engine.retire(FunctionRef(*key).arn, prepared.version)
 
         await self._state.write(key, settle, retire)
+        self._state.targets.prepare(FunctionRef(*key, "" if prepared.version == LATEST else prepared.version))
 
 
 def _for_engine(version: Version, connection: Connection) -> FunctionVersion:

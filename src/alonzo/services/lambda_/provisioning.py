@@ -57,20 +57,22 @@ class Provisioning:
                 log.exception("provisioned concurrency was not brought up to date function=%s", key[2])
 
     async def _sync(self, key: Key) -> None:
-        def read(connection: Connection) -> tuple[Wanted, bool]:
+        def read(connection: Connection) -> tuple[Wanted, list[str]]:
             function = functions.get_function(connection, key)
             configs = provisioned.of_function(connection, key)
             if function is None:
-                return {}, False
+                return {}, []
             wanted: Wanted = {}
             for number, count in (share for config in configs for share in config.shares):
                 version = functions.get_version(connection, key, number)
                 if version is not None and version.state.name == "Active":
                     before = wanted[number][1] if number in wanted else 0
                     wanted[number] = (engine_version(connection, function, version, version.running), before + count)
-            return wanted, bool(configs)
+            return wanted, [config.qualifier for config in configs]
 
-        wanted, configured = await self._state.read(read)
+        wanted, qualifiers = await self._state.read(read)
         self._state.engine.provision(key[0], key[1], FunctionRef(*key).arn, wanted)
-        if not configured and self._waiting.empty():
+        for qualifier in qualifiers:
+            self._state.targets.prepare(FunctionRef(*key, qualifier))
+        if not qualifiers and self._waiting.empty():
             self._keys.discard(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from sqlalchemy import Connection
 
 from alonzo.core import tracing
 from alonzo.core.context import Context
+from alonzo.core.errors import ServiceError
 from alonzo.core.ids import Ids
 from alonzo.dispatch import Access
 from alonzo.engine.function import CodeRef, FunctionVersion
@@ -85,8 +87,16 @@ class Targets:
         target = self._found.get(asked)
         return target if target is not None else self._load(asked, ref)
 
+    def prepare(self, ref: FunctionRef) -> None:
+        """Remember it before anybody asks, so that the first invocation does not wait for the database."""
+        with contextlib.suppress(ServiceError):
+            self.of(ref)
+
     def _load(self, asked: Asked, ref: FunctionRef) -> Target:
-        target = self._db.read_nowait(lambda connection: load(connection, ref))
+        plainly = (*ref.key, ref.qualifier or None)
+        target = self._found.get(plainly)  # the same may be asked for by its ARN
+        if target is None:
+            target = self._db.read_nowait(lambda connection: load(connection, ref))
         if target is None:
             raise function_not_found(f"{ref.arn}:{ref.qualifier or LATEST}")
         if ref.key in self._changing:
@@ -94,8 +104,10 @@ class Targets:
         if len(self._found) >= _MAX_REMEMBERED:
             self._found.clear()
             self._names.clear()
-        self._found[asked] = target
-        self._names.setdefault(ref.key, []).append(asked)
+        for key in {asked, plainly}:
+            if key not in self._found:
+                self._found[key] = target
+                self._names.setdefault(ref.key, []).append(key)
         return target
 
     def recall(self, ref: FunctionRef, what: str, query: Callable[[Connection], T]) -> T:
