@@ -259,3 +259,19 @@ async def test_a_warm_invoke_costs_little(world: Any) -> None:
         world.engine.invoker.calls.clear()
     print(f"warm Invoke handler: {best * 1e6:.1f} us")
     assert best < 100e-6
+
+
+async def test_a_function_is_known_before_its_first_invocation(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking it up is done when it becomes active: the first call reads nothing of it, by name or by ARN."""
+    await world.create()
+    read: list[object] = []
+    reads = world.db.read_nowait
+    monkeypatch.setattr(world.db, "read_nowait", lambda query: read.append(query) or reads(query))
+    for name in ("f", ARN):
+        await world.call("Invoke", FunctionName=name)
+    assert read == []
+    await world.call("UpdateFunctionConfiguration", FunctionName="f", Timeout=9)  # and no old one is kept
+    while (await world.call("GetFunctionConfiguration", FunctionName="f"))["LastUpdateStatus"] == "InProgress":
+        await asyncio.sleep(0.01)
+    await world.call("Invoke", FunctionName="f")
+    assert world.engine.invoker.calls[-1][0].timeout_s == 9
