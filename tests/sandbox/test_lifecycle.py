@@ -294,3 +294,14 @@ def test_a_clone_starts_in_its_version_2_group() -> None:
         while group.exists() and time.monotonic() < end:
             with contextlib.suppress(OSError):
                 group.rmdir()
+
+
+async def test_after_a_burst_more_lie_ready(privileged: Any) -> None:
+    """As many sandboxes as were wanted at a time are made ahead of the next burst, and all go with the host."""
+    host = privileged.sandbox._process.pid
+    groups = _groups(host)
+    burst = await asyncio.gather(*(privileged.create("import time; time.sleep(60)") for _ in range(20)))
+    await asyncio.gather(*(environment.release() for environment in burst))
+    await _eventually(lambda: _children(groups) >= 20 * len(groups))
+    await privileged.sandbox.stop()
+    assert not any(Path(group).exists() for group in groups)

@@ -15,6 +15,7 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 
 from alonzo.sandbox import enter, joining, syscalls, wire
@@ -27,7 +28,7 @@ from alonzo.sandbox.zygotes import Zygote
 
 _IDLE_MS = 10  # how long nobody must have asked for anything before the stock is filled up
 _TIDY_MS = 200
-_ZYGOTES_MS = 60_000
+_ZYGOTES_S = 60.0
 _SIGCONT, _SIGSTOP = 18, 19
 
 
@@ -186,7 +187,8 @@ class Host:
 
     @property
     def _patience_ms(self) -> int | None:
-        return _ZYGOTES_MS if self.zygotes.living else None
+        patience_s = min(_ZYGOTES_S if self.zygotes.living else inf, self.stock.patience_s)
+        return int(patience_s * 1000) if patience_s < inf else None
 
     # -- zygotes ---------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import _socket
 import contextlib
 import os
-from time import sleep
+from collections import deque
+from math import inf
+from time import monotonic, sleep
 
 from alonzo.sandbox import cgroup1, cgroup2, enter, stocker, syscalls, wire
 from alonzo.sandbox.confine import UidBlock
@@ -21,6 +23,9 @@ _SLOTS = (8, 4, 2, 2)
 _STARTED_SLOTS = 3
 _PLAIN_SLOTS = 1
 _DISKS = 8
+#: After a burst so many of what it needed lie ready, at most, for so long: a second one is likely.
+_MOST_SLOTS, _MOST_DISKS, _REMEMBERED_S = 64, 96, 300.0
+_BURST_S = 1.0
 #: An init that has its order is complete within milliseconds; the host does nothing else meanwhile.
 _COMPLETE_S = 5.0
 #: The size of /tmp unless a function asks for more.
@@ -117,6 +122,9 @@ class Stock:
         # In the order in which they were wanted, the last one last.
         self._shelves: dict[Kind, list[Slot]] = {(True, b""): [], (False, b""): []}
         self._disks: list[Disk] = []
+        #: When sandboxes were taken within the last _BURST_S; the most of them, and until when that counts.
+        self._taken: deque[float] = deque()
+        self._burst, self._burst_until = 0, 0.0
         self._unremoved: list[Group] = []
         self._count = 0
         # Forked before any sandbox exists, so that it holds no descriptor of one.
@@ -213,13 +221,25 @@ class Stock:
     def slot(self, kind: Kind, uid: int = -1) -> Slot:
         """A sandbox of this kind that nobody has used; where it must have a certain `uid`, a new one."""
         shelf = self._shelves[kind] = self._shelves.pop(kind, [])
+        self._notice()
         if shelf and uid < 0:
             return shelf.pop(0)
-        key = self._next_key()
-        if not kind[0]:
-            return self._make(*self._networks.make(), key, kind, uid)
-        made = self.stocker.wait(stocker.LINKED, b"%d" % key)
-        return self._make(made[0], made[1:], key, kind, uid)
+        if not kind[0] and not self.stocker.pid:
+            return self._make(*self._networks.make(), self._next_key(), kind, uid)
+        what = stocker.LINKED if kind[0] else stocker.NETWORK
+        key, made = self.stocker.wait(what, b"%d" % self._next_key())
+        self.stocker.ask(what, b"%d" % self._next_key())
+        return self._make(made[0], made[1:], int(key), kind, uid)
+
+    def _notice(self) -> None:
+        """Learn how many are wanted at a time."""
+        now = monotonic()
+        taken = self._taken
+        taken.append(now)
+        while taken[0] < now - _BURST_S:
+            taken.popleft()
+        if len(taken) >= self._burst or now > self._burst_until:
+            self._burst, self._burst_until = len(taken), now + _REMEMBERED_S
 
     def disk(self, mib: int) -> Disk:
         """An empty disk."""
@@ -227,7 +247,10 @@ class Stock:
             return self._disks.pop()
         if isinstance(self._makers, MemoryDisks) or not self.stocker.pid:
             return self._makers.make(mib)
-        made = self.stocker.wait(stocker.DISK, b"%d" % mib)
+        usual = mib == DEFAULT_TMP_MIB
+        _, made = self.stocker.wait(stocker.DISK, b"%d" % mib, any_will_do=usual)
+        if usual:
+            self.stocker.ask(stocker.DISK, b"%d" % mib)
         return Disk(mib, made[0], "", made[1])
 
     def lost(self, slot: Slot) -> None:
@@ -268,13 +291,25 @@ class Stock:
         for linked in (False, True):
             if self._wanting(linked) is not None and not (linked and self.stocker.internet_problem):
                 self.stocker.ask(stocker.LINKED if linked else stocker.NETWORK, b"%d" % self._next_key())
-        if len(self._disks) < _DISKS and isinstance(self._makers, LoopDisks):
+        disks = min(max(_DISKS, self._expected), _MOST_DISKS)
+        if len(self._disks) < disks and isinstance(self._makers, LoopDisks):
             self.stocker.ask(stocker.DISK, b"%d" % DEFAULT_TMP_MIB)
+
+    @property
+    def _expected(self) -> int:
+        return self._burst if monotonic() < self._burst_until else 0
+
+    @property
+    def patience_s(self) -> float:
+        """How long nothing need be looked at."""
+        return max(0.0, self._burst_until - monotonic()) + 1 if self._expected > _SLOTS[0] else inf
 
     def _sizes(self) -> dict[Kind, int]:
         """How many sandboxes of each kind should lie ready. A kind whose zygote has gone is not made any more."""
         alive = [kind for kind in reversed(self._shelves) if not kind[1] or self._zygotes.alive(kind[1])]
         sizes = dict(zip(alive, _SLOTS, strict=False))
+        if alive:
+            sizes[alive[0]] = min(max(_SLOTS[0], self._expected), _MOST_SLOTS)
         for kind in alive:
             if not kind[1]:
                 sizes[kind] = max(sizes.get(kind, 0), _PLAIN_SLOTS)
@@ -289,9 +324,9 @@ class Stock:
         return None
 
     def surplus(self) -> list[Slot]:
-        """Sandboxes for a zygote that are not wanted any more; the caller ends them."""
+        """Sandboxes that are not wanted any more; the caller ends them."""
         sizes = self._sizes()
-        extra = [slot for kind, shelf in self._shelves.items() if kind[1] for slot in shelf[sizes.get(kind, 0) :]]
+        extra = [slot for kind, shelf in self._shelves.items() for slot in shelf[sizes.get(kind, 0) :]]
         for kind in [kind for kind, shelf in self._shelves.items() if kind not in sizes and not shelf]:
             del self._shelves[kind]
         return extra

@@ -19,8 +19,8 @@ from alonzo.sandbox.tmpdisk import Disk, LoopDisks
 
 # Requests. NETWORK has no way out, LINKED has one; both take the key by which DETACH gives it back.
 NETWORK, LINKED, DETACH, DISK, DISCARD = b"network", b"linked", b"detach", b"disk", b"discard"
-#: The helper's priority: what it makes is for later.
-_PATIENT = 5
+#: The helper's priority: what it makes is for later; and when it is for now.
+_PATIENT, _IMPATIENT = 5, -10
 BROKEN = b"broken"  # the second field of an answer: what was asked for could not be made
 
 
@@ -89,16 +89,35 @@ class Stocker:
         """What came while `wait` waited for something else; then what comes."""
         return self._early.pop(0) if self._early else self.take()
 
-    def wait(self, kind: bytes, field: bytes) -> list[int]:
-        """Ask and wait for the answer's descriptors. RuntimeError or OSError says why there are none."""
-        if self.pid:
+    def wait(self, kind: bytes, field: bytes, *, any_will_do: bool = True) -> tuple[bytes, list[int]]:
+        """Wait for one of `kind`, asking for it if nobody has: its field, and descriptors.
+
+        RuntimeError or OSError says why there is none. Not `any_will_do`: only an answer to `field` counts.
+        """
+        for index, (fields, descriptors) in enumerate(self._early):
+            if any_will_do and fields[0] == kind and BROKEN not in fields[1:2]:
+                del self._early[index]
+                return fields[1], descriptors
+        if self.pid and not (any_will_do and kind in self.asked):
             self._send(wire.pack(kind, field), [])
+        self._hurry(_IMPATIENT)
+        try:
+            return self._await(kind, field, any_will_do)
+        finally:
+            self._hurry(_PATIENT)
+
+    def _hurry(self, priority: int) -> None:
+        """While somebody waits for it, the helper must not wait for those who wait for somebody else."""
+        with contextlib.suppress(OSError):  # not without root
+            os.setpriority(os.PRIO_PROCESS, self.pid, priority)
+
+    def _await(self, kind: bytes, field: bytes, any_will_do: bool) -> tuple[bytes, list[int]]:
         while self.pid:
             fields, descriptors = self.take()
             if fields[:1] == [kind] and BROKEN in fields[1:2]:
                 raise RuntimeError(fields[2].decode("utf-8", "replace"))
-            if fields[:2] == [kind, field]:
-                return descriptors
+            if fields[:1] == [kind] and (any_will_do or fields[1] == field):
+                return fields[1], descriptors
             if fields:
                 self._early.append((fields, descriptors))
         raise OSError(32, "the sandbox host's helper has died: start the server again")
