@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Row,
+    bindparam,
     delete,
     func,
     insert,
@@ -26,10 +27,16 @@ def to_group(row: Row[Any], stored_bytes: int = 0) -> LogGroup:
     )
 
 
+# On the way of every write of log lines: built once and not each time.
+_FIND = select(groups).where(
+    groups.c.account_id == bindparam("account"),
+    groups.c.region == bindparam("place"),
+    groups.c.name == bindparam("log_group"),
+)
+
+
 def find_group(connection: Connection, key: Key, name: str) -> LogGroup | None:
-    row = connection.execute(
-        select(groups).where(groups.c.account_id == key[0], groups.c.region == key[1], groups.c.name == name)
-    ).first()
+    row = connection.execute(_FIND, {"account": key[0], "place": key[1], "log_group": name}).first()
     return None if row is None else to_group(row)
 
 

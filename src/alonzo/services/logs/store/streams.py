@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    bindparam,
     delete,
     func,
     insert,
@@ -33,23 +34,33 @@ def _of(group: LogGroup) -> tuple[ColumnElement[bool], ...]:
     return (c.account_id == group.account_id, c.region == group.region, c.group_name == group.name)
 
 
+# Every environment has a stream: these two are built once and not each time.
+_FIND = select(streams).where(
+    streams.c.account_id == bindparam("account"),
+    streams.c.region == bindparam("place"),
+    streams.c.group_name == bindparam("log_group"),
+    streams.c.name == bindparam("stream"),
+)
+_ADD = insert(streams)
+
+
 def find_stream(connection: Connection, group: LogGroup, name: str) -> LogStream | None:
-    row = connection.execute(select(streams).where(*_of(group), streams.c.name == name)).first()
+    asked = {"account": group.account_id, "place": group.region, "log_group": group.name, "stream": name}
+    row = connection.execute(_FIND, asked).first()
     return None if row is None else _stream(row)
 
 
 def add_stream(connection: Connection, group: LogGroup, name: str, now_ms: int) -> None:
-    connection.execute(
-        insert(streams).values(
-            account_id=group.account_id,
-            region=group.region,
-            group_name=group.name,
-            name=name,
-            group_id=group.id,
-            created_ms=now_ms,
-            stored_bytes=0,
-        )
-    )
+    row = {
+        "account_id": group.account_id,
+        "region": group.region,
+        "group_name": group.name,
+        "name": name,
+        "group_id": group.id,
+        "created_ms": now_ms,
+        "stored_bytes": 0,
+    }
+    connection.execute(_ADD, row)
 
 
 def delete_stream(connection: Connection, stream_id: int) -> None:
