@@ -65,11 +65,15 @@ def function(server: Server, name: str, source: str, **more: Any) -> str:
     client = server.client("lambda")
     arn = client.create_function(
         FunctionName=name,
-        Runtime=RUNTIME,
-        Handler="app.handler",
-        Role=role(server),
-        Code={"ZipFile": zipped(source)},
-        **{"MemorySize": 1769, "Timeout": 30, **more},
+        **{
+            "Runtime": RUNTIME,
+            "Handler": "app.handler",
+            "Role": role(server),
+            "Code": {"ZipFile": zipped(source)},
+            "MemorySize": 1769,
+            "Timeout": 30,
+            **more,
+        },
     )["FunctionArn"]
     deadline = time.monotonic() + 300
     while (state := client.get_function_configuration(FunctionName=name))["State"] == "Pending":
@@ -80,8 +84,8 @@ def function(server: Server, name: str, source: str, **more: Any) -> str:
     return str(arn)
 
 
-def memory_mb(pid: int) -> float:
-    """Proportional memory of a process and all its descendants, in MB."""
+def _processes() -> dict[int, list[int]]:
+    """Every process's children."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -89,6 +93,31 @@ def memory_mb(pid: int) -> float:
             children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
         except (OSError, IndexError):
             continue
+    return children
+
+
+def memory_of(server: int, init: str) -> list[float]:
+    """Private memory, in MB, of each environment of the server `server`: its init, whose command line is `init`, and
+    the processes below it."""
+    children, found = _processes(), []
+    for host in children.get(server, ()):
+        for leader in children.get(host, ()):
+            try:
+                if not Path(f"/proc/{leader}/cmdline").read_text().startswith(init):
+                    continue
+                private = 0.0
+                for pid in (leader, *children.get(leader, ())):
+                    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+                    private += sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+                found.append(private)
+            except OSError:
+                continue
+    return found
+
+
+def memory_mb(pid: int) -> float:
+    """Proportional memory of a process and all its descendants, in MB."""
+    children = _processes()
     total, todo = 0.0, [pid]
     while todo:
         current = todo.pop()
