@@ -30,6 +30,8 @@ from alonzo.sandbox.status import STATUS
 TELEMETRY_FD = 62
 #: The priority of the host, and of what it forks until that runs the function's own program.
 EAGER = -10
+#: That of init once the first process has its order.
+_PATIENT = 5
 _ERROR_FD, _ORDERS_FD = 63, 64
 _HOSTNAME = "169.254.100.1"
 NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
@@ -240,6 +242,7 @@ def _lead(place: Place, site: Site, ours: _socket.socket, first: int) -> None:
     wire.send(ours, message, gate)
     with contextlib.suppress(OSError):  # the host may have given it up already
         wire.send(channel, COMPLETE)
+    os.setpriority(os.PRIO_PROCESS, 0, max(place.priority, _PATIENT))  # what is left must not hold up the first process
     _be_init(place, site, first, stay=bool(gate))
 
 
