@@ -63,9 +63,14 @@ class App:
         self.port: int = listener.getsockname()[1]
         settings = self.settings = replace(self._given, data_dir=self.folder.path, port=self.port)
         self.sandbox = make_sandbox(settings)
-        await self.sandbox.start()
         self._stack.push_async_callback(self.sandbox.stop)
-        self._build(settings, self.folder)
+        # Its host sets up the machine while we do the rest.
+        starting = asyncio.create_task(self.sandbox.start())
+        try:
+            await asyncio.sleep(0)  # until it has been started
+            self._build(settings, self.folder)
+        finally:
+            await starting
         await self._start_services()
         await self.edge.serve(listener)
         self._stack.push_async_callback(self.edge.close)
@@ -220,6 +225,7 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        gc.enable()
         ready(app.ready_line())
         await app.wait()
 

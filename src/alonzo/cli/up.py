@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ def up(host: str | None, port: int | None, data_dir: Path | None, ephemeral: boo
     Every setting can also come from ALONZO_* variables or from the settings file: see docs/reference/settings.md.
     """
     settings = read_settings(config, host=host, port=port, data_dir=data_dir, ephemeral=ephemeral)
+    gc.disable()  # nothing of what is imported now becomes garbage; `serve` lets the collector work
     from alonzo.app import run
     from alonzo.config import SettingsError
     from alonzo.sandbox.base import SandboxError
