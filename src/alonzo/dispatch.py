@@ -69,7 +69,8 @@ class Target(Protocol):
 
 @dataclass(slots=True)
 class Call:
-    """An operation to be run at once. `params` are without the payload; `done` is told the result, or the error."""
+    """An operation to be run at once. `params` are without the payload, which is what REST has as the body; in other
+    protocols it is empty. `done` is told the result, or the error."""
 
     principal: Principal
     account_id: str

@@ -283,6 +283,16 @@ async def test_whatever_is_not_as_it_should_be_goes_the_ordinary_way(world: Worl
     assert re.sub(stamps, b"", prompt) == re.sub(stamps, b"", ordinary)
 
 
+async def test_another_method_is_another_request(world: World) -> None:
+    """Also where signatures, which would tell them apart, are not checked."""
+    world.known.credential = replace(world.known.credential, check_signature=False)
+    await world.both(signed())
+    calls = len(world.service.prompt)
+    for method in (b"GET", b"PUT", b"DELETE"):
+        ordinary, prompt = await world.both(_tampered(signed(), b"POST", method))
+        assert prompt == ordinary and len(world.service.prompt) == calls
+
+
 async def test_what_may_change_is_asked_each_time(world: World) -> None:
     """Permission, credential, its token and expiry, and the service's own memory: each can take the prompt way away."""
     token = replace(world.known.credential, session_token="token", expires_at=world.clock.now() + 60)
@@ -368,7 +378,7 @@ def test_the_memory_is_bounded() -> None:
         cast(Any, SimpleNamespace(settings=Settings())), Known(), cast(Any, None), ("localhost",), any_host=False
     )
     for n in range(_MAX_PLANS + 5):
-        made._remember((f"/{n}", "", "", ()), None)
+        made._remember(("POST", f"/{n}", "", "", ()), None)
     assert len(made._plans) <= _MAX_PLANS
-    made._remember(("/" + "x" * _MAX_PART, "", "", ()), None)
-    assert all(len(key[0]) < _MAX_PART for key in made._plans)
+    made._remember(("POST", "/" + "x" * _MAX_PART, "", "", ()), None)
+    assert all(len(key[1]) < _MAX_PART for key in made._plans)

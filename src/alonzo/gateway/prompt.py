@@ -13,14 +13,14 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Callable
-from typing import Any
 
-from alonzo.core.errors import InternalFailure, ServiceError
+from alonzo.core.errors import InternalFailure
 from alonzo.core.http import Headers, Request, Response
 from alonzo.core.identity import Credential, Credentials
 from alonzo.dispatch import Call, Parts, PromptHandler, Result
 from alonzo.gateway.http11 import Reply
 from alonzo.gateway.plain_head import PlainHead
+from alonzo.gateway.prompt_forms import Form, form_of
 from alonzo.gateway.routing import known_host, route
 from alonzo.gateway.sigv4 import parse_time
 from alonzo.gateway.sigv4_canonical import (
@@ -33,14 +33,11 @@ from alonzo.gateway.sigv4_canonical import (
     signing_key,
 )
 from alonzo.protocol.model import ServiceModel, load_model
-from alonzo.protocol.parse import read_rest_head
-from alonzo.protocol.serialize import head_around_id
-from alonzo.protocol.validate import validate
 
 log = logging.getLogger("alonzo.gateway")
 
-#: What is remembered at most: constant parts of requests, sets of fields for each, heads of answers.
-_MAX_PLANS, _MAX_SHAPES, _MAX_HEADS = 2_048, 16, 256
+#: What is remembered at most: constant parts of requests, sets of fields for each.
+_MAX_PLANS, _MAX_SHAPES = 2_048, 16
 #: A constant part that is longer, in characters, is not worth it.
 _MAX_PART = 2_048
 #: Fields that ask for more than the prompt way does.
@@ -48,34 +45,24 @@ _NOT_HERE = frozenset({"origin", "content-encoding"})
 
 #: Makes the answer of an error: model, operation, error, request id, protocol.
 Failure = Callable[[ServiceModel, str | None, BaseException, str, str | None], Response]
-_Key = tuple[str, str, str, tuple[str, ...]]
+#: Method, target of either kind (one begins with a slash, the other with a name), head of the signature, host, fields.
+_Key = tuple[str, str, str, str, tuple[str, ...]]
 
 
 class _Plan:
     """What follows from the constant part of a request."""
 
-    __slots__ = ("blob", "canonical", "handler", "model", "operation", "params", "shapes", "signature")
+    __slots__ = ("canonical", "form", "handler", "model", "shapes", "signature")
 
     def __init__(
-        self,
-        signature: Signature,
-        canonical: str,
-        handler: PromptHandler,
-        model: ServiceModel,
-        operation: str,
-        params: dict[str, Any],
-        blob: str,
+        self, signature: Signature, canonical: str, handler: PromptHandler, model: ServiceModel, form: Form
     ) -> None:
         self.signature = signature
         #: The canonical request up to its headers.
         self.canonical = canonical
         self.handler = handler
         self.model = model
-        self.operation = operation
-        #: All but the payload; nobody changes them.
-        self.params = params
-        #: The member of the result that is the answer's body.
-        self.blob = blob
+        self.form = form
         #: Sets of fields with nothing unsigned in them that must be signed.
         self.shapes: set[tuple[str, ...]] = set()
 
@@ -93,11 +80,12 @@ class Prompting:
         self._failure = failure
         self._bases = bases
         self._any_host = any_host
-        #: How the paths of operations with a prompt handler begin, and the fields that say what is asked of them.
+        #: How the paths of REST operations with a prompt handler begin, and the fields that say what is asked of them.
         self._prefixes: tuple[str, ...] | None = None
         self._telling: frozenset[str] = frozenset()
+        #: What X-Amz-Target says for the operations of the JSON protocol that have one.
+        self._targets: frozenset[str] = frozenset()
         self._plans: dict[_Key, _Plan | None] = {}
-        self._heads: dict[tuple[Any, ...], tuple[int, str, str]] = {}
 
     def __call__(self, whole: PlainHead, client: str, reply: Reply) -> bool:
         fields = whole.fields
@@ -105,13 +93,19 @@ class Prompting:
         prefixes = self._prefixes
         if prefixes is None:
             prefixes = self._prepare()
-        if authorization is None or not whole.target.startswith(prefixes):
+        if authorization is None:
             return False
         head, _, given = authorization.rpartition("Signature=")
         telling: tuple[str, ...] = ()
-        if not self._telling.isdisjoint(fields):
+        target = fields.get("x-amz-target")
+        if target is not None:
+            if target not in self._targets or whole.target != "/" or "smithy-protocol" in fields:
+                return False
+        elif not whole.target.startswith(prefixes):
+            return False
+        elif not self._telling.isdisjoint(fields):
             telling = tuple([f"{name}:{fields[name]}" for name in sorted(self._telling.intersection(fields))])
-        key = (whole.target, head, fields.get("host", ""), telling)
+        key: _Key = (whole.method, target or whole.target, head, fields.get("host", ""), telling)
         try:
             plan = self._plans[key]
         except KeyError:
@@ -142,26 +136,29 @@ class Prompting:
         return None if token and found.strict_token else found
 
     def _run(self, plan: _Plan, credential: Credential, whole: PlainHead, client: str, reply: Reply) -> bool:
-        parts = self._parts
+        parts, form = self._parts, plan.form
+        read = form.read(whole.body)
+        if read is None:
+            return False
         principal, request_id = credential.principal, parts.ids.uuid()
 
         def done(result: Result | None, error: BaseException | None) -> None:
-            try:
-                if result is None:
-                    raise error or InternalFailure(request_id)
-                body = result.pop(plan.blob)
-                status, before, after = self._head(plan, result)
-            except Exception as problem:
-                reply.reply(self._failure(plan.model, plan.operation, problem, request_id, plan.model.protocol))
-            else:
-                reply.reply_lines(status, f"{before}{request_id}{after}", body)
+            if result is not None:
+                try:
+                    status, before, after, body = form.write(result)
+                except Exception as problem:
+                    error = problem
+                else:
+                    reply.reply_lines(status, f"{before}{request_id}{after}", body)
+                    return
+            error = error or InternalFailure(request_id)
+            reply.reply(self._failure(plan.model, form.operation, error, request_id, form.protocol))
 
         call = Call(
             principal,
             principal.account_id or parts.settings.account_id,
             plan.signature.region,
-            plan.params,
-            whole.body,
+            *read,
             request_id,
             whole.fields.get("x-amzn-trace-id", ""),
             client,
@@ -169,34 +166,28 @@ class Prompting:
         )
         return parts.dispatcher.call_nowait(plan.handler, call)
 
-    def _head(self, plan: _Plan, result: Result) -> tuple[int, str, str]:
-        key = (plan.operation, *result.items())
-        head = self._heads.get(key)
-        if head is None:
-            if len(self._heads) >= _MAX_HEADS:
-                self._heads.clear()
-            made = head_around_id(plan.model, plan.operation, {**result, plan.blob: b""}, plan.model.protocol)
-            head = self._heads[key] = made
-        return head
-
     # -- working it out -----------------------------------------------------------------------------------------------
 
     def _prepare(self) -> tuple[str, ...]:
         """Once all services are there."""
-        prefixes, telling = [], set[str]()
+        prefixes, telling, targets = [], set[str](), set[str]()
         for service in self._parts.dispatcher.services.values():
             for name in service.prompt:
-                operation = load_model(service.name).operation(name)
+                model = load_model(service.name)
+                if "json" in model.protocols:
+                    targets.add(f"{model.target_prefix}.{name}")
+                    continue
+                operation = model.operation(name)
                 prefixes.append(operation.uri.partition("{")[0])
                 for member in operation.input.members.values() if operation.input is not None else ():
                     if member.location == "header" and member.wire_name:
                         telling.add(member.wire_name.lower())
-        self._telling = frozenset(telling)
+        self._telling, self._targets = frozenset(telling), frozenset(targets)
         self._prefixes = tuple(prefixes)
         return self._prefixes
 
     def _remember(self, key: _Key, plan: _Plan | None) -> _Plan | None:
-        if sum(len(part) for part in (*key[:3], *key[3])) <= _MAX_PART:
+        if sum(len(part) for part in (*key[:4], *key[4])) <= _MAX_PART:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
             self._plans[key] = plan
@@ -204,32 +195,24 @@ class Prompting:
 
     def _plan(self, whole: PlainHead, key: _Key) -> _Plan | None:
         """None where requests of this kind go the ordinary way."""
-        target, head, host, _ = key
+        _, _, head, host, _ = key
         signature = parse_head(head)
         if signature is None or (not self._any_host and not known_host(host, self._bases)):
             return None
-        path, _, query = target.partition("?")
+        path, _, query = whole.target.partition("?")
         request = Request(whole.method, path, query, Headers(whole.items))
         found = route(request, self._bases)
         service = self._parts.dispatcher.services.get(found.service)
         if service is None or not service.prompt or found.request is not request:
             return None
         model = load_model(found.service)
-        try:
-            operation, reader, params = read_rest_head(model, request, model.protocol)
-            handler = service.prompt.get(operation)
-            if handler is None:
-                return None
-            validate(model, operation, params)
-        except ServiceError:
-            return None
-        output = model.operation(operation).output
-        blob = output.payload if output is not None else None
+        form = form_of(model, request)
+        handler = service.prompt.get(form.operation) if form is not None else None
         paths = canonical_paths(path, s3=False)
-        if reader.blob is None or reader.header_names is None or blob is None or len(paths) != 1:
+        if form is None or handler is None or len(paths) != 1:
             return None
         canonical = f"{whole.method}\n{paths[0]}\n{canonical_query(query)}\n"
-        return _Plan(signature, canonical, handler, model, operation, params, blob)
+        return _Plan(signature, canonical, handler, model, form)
 
 
 def _fits(plan: _Plan, shape: tuple[str, ...]) -> bool:

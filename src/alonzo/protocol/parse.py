@@ -152,11 +152,29 @@ def _compiled(model: ServiceModel, operation: str, kind: str, make: Callable[...
     return reader
 
 
+def json_operation(model: ServiceModel, request: Request) -> str | None:
+    """Which operation a request of the JSON protocol names, if the model has it."""
+    operation = (request.headers.get("x-amz-target") or "").rpartition(".")[2]
+    return operation if operation in model else None
+
+
+def json_params(model: ServiceModel, operation: str) -> Callable[[bytes], dict[str, Any]]:
+    """What reads an operation's parameters from a body of the JSON protocol. Raises Malformed."""
+    read, tokens = _compiled(model, operation, "json", json_reader), _tokens(model, operation)
+
+    def params(body: bytes) -> dict[str, Any]:
+        found: dict[str, Any] = read(decode_json(body.strip()))
+        if tokens:
+            _fill(found, tokens)
+        return found
+
+    return params
+
+
 async def _parse_json(model: ServiceModel, request: Request, max_body: int, protocol: str) -> Parsed:
-    target = request.headers.get("x-amz-target") or ""
-    operation = target.rpartition(".")[2]
-    if operation not in model:
-        raise no_operation(model, protocol, target)
+    operation = json_operation(model, request)
+    if operation is None:
+        raise no_operation(model, protocol, request.headers.get("x-amz-target") or "")
     body = await _body(model, request, operation, max_body, protocol)
     return _decoded(model, operation, protocol, json_reader, lambda: decode_json(body.strip()))
 

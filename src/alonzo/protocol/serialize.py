@@ -55,7 +55,7 @@ def head_around_id(
 ) -> tuple[int, str, str]:
     """The status of a response, and its header fields as lines, before and after the request's id.
 
-    Of a result whose payload is a blob: the fields do not depend on it.
+    Of a result whose payload is a blob, or in the JSON protocol: the fields do not depend on the body.
     """
     response = serialize(model, operation, result, request_id=_ID, protocol=protocol)
     lines = "".join([f"{name}: {one_line(value)}\r\n" for name, value in response.headers])
@@ -244,18 +244,30 @@ def _xml_structure(operation: Operation, shape: Shape) -> Body:
     return lambda result: (_document(write, result, namespace), "application/xml")
 
 
+def json_body(model: ServiceModel, operation: str) -> Callable[[Mapping[str, Any]], bytes]:
+    """What writes an operation's results in the JSON protocol; not for event streams.
+
+    An operation without a result answers an empty body, one with an empty result `{}`.
+    """
+    key = ("json body", operation)
+    body: Callable[[Mapping[str, Any]], bytes] | None = model.cache.get(key)
+    if body is None:
+        shape = model.operation(operation).output
+        writer = structure_writer(shape, json_scalar, {}) if shape is not None else None
+        body = model.cache[key] = lambda result: dump_json(writer(result)) if writer is not None else b""
+    return body
+
+
 def _compile_json(operation: Operation, protocol: str) -> Serializer:
     model, shape = operation.model, operation.output
     kind = f"application/x-amz-json-{model.json_version}"
     stream = shape.event_stream() if shape is not None else None
     if shape is not None and stream is not None:
         return _compile_stream(operation, shape, stream, protocol)
-    writer = structure_writer(shape, json_scalar, {}) if shape is not None else None
+    body = json_body(model, operation.name)
 
     def write(result: Mapping[str, Any], request_id: str) -> Response:
-        # An operation without a result answers an empty body, one with an empty result `{}`.
-        body = dump_json(writer(result)) if writer is not None else b""
-        return Response(200, [("x-amzn-RequestId", request_id), ("Content-Type", kind)], body)
+        return Response(200, [("x-amzn-RequestId", request_id), ("Content-Type", kind)], body(result))
 
     return write
 

@@ -1,0 +1,107 @@
+"""How the prompt way reads parameters and writes results: by the parsers and serializers of the ordinary way, with what
+does not change between requests worked out before."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from alonzo.core.errors import ServiceError
+from alonzo.core.http import Request
+from alonzo.dispatch import Params, Result
+from alonzo.protocol.model import ServiceModel
+from alonzo.protocol.parse import json_operation, json_params, read_rest_head
+from alonzo.protocol.problems import Malformed
+from alonzo.protocol.serialize import head_around_id, json_body
+from alonzo.protocol.validate import validate
+
+#: Heads of answers remembered for each kind of request.
+_MAX_HEADS = 64
+
+
+class Form(Protocol):
+    """One operation's form in one protocol."""
+
+    operation: str
+    protocol: str
+
+    def read(self, body: bytes) -> tuple[Params, bytes] | None:
+        """Parameters that have been validated, and the payload; None where something is wrong with them."""
+
+    def write(self, result: Result) -> tuple[int, str, str, bytes]:
+        """Status, header fields before and after the request's id, body."""
+
+
+def form_of(model: ServiceModel, request: Request) -> Form | None:
+    """None where requests of this kind go the ordinary way."""
+    if model.protocol == "rest-json":
+        return _rest_form(model, request)
+    if "json" in model.protocols and request.method == "POST":
+        operation = json_operation(model, request)
+        return _JsonForm(model, operation) if operation is not None else None
+    return None
+
+
+class _RestForm:
+    """REST with a blob as the body both ways: the parameters are in the head, and stay."""
+
+    __slots__ = ("_blob", "_heads", "_model", "_params", "operation", "protocol")
+
+    def __init__(self, model: ServiceModel, operation: str, params: Params, blob: str) -> None:
+        self.operation, self.protocol = operation, model.protocol
+        self._model = model
+        #: All but the payload; nobody changes them.
+        self._params = params
+        #: The member of the result that is the answer's body.
+        self._blob = blob
+        self._heads: dict[tuple[object, ...], tuple[int, str, str]] = {}
+
+    def read(self, body: bytes) -> tuple[Params, bytes]:
+        return self._params, body
+
+    def write(self, result: Result) -> tuple[int, str, str, bytes]:
+        body = result.pop(self._blob)
+        key = tuple(result.items())
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            head = head_around_id(self._model, self.operation, {**result, self._blob: b""}, self.protocol)
+            self._heads[key] = head
+        return *head, body
+
+
+def _rest_form(model: ServiceModel, request: Request) -> Form | None:
+    try:
+        operation, reader, params = read_rest_head(model, request, model.protocol)
+        validate(model, operation, params)
+    except ServiceError:
+        return None
+    output = model.operation(operation).output
+    blob = output.payload if output is not None else None
+    if reader.blob is None or reader.header_names is None or blob is None:
+        return None
+    return _RestForm(model, operation, params, blob)
+
+
+class _JsonForm:
+    """JSON both ways: all parameters are in the body."""
+
+    __slots__ = ("_after", "_before", "_body", "_model", "_params", "_status", "operation", "protocol")
+
+    def __init__(self, model: ServiceModel, operation: str) -> None:
+        self.operation, self.protocol = operation, "json"
+        self._model = model
+        self._params = json_params(model, operation)
+        self._status, self._before, self._after = head_around_id(model, operation, {}, "json")
+        self._body = json_body(model, operation)
+
+    def read(self, body: bytes) -> tuple[Params, bytes] | None:
+        try:
+            params = self._params(body)
+            validate(self._model, self.operation, params)
+        except (Malformed, ServiceError):
+            return None
+        return params, b""
+
+    def write(self, result: Result) -> tuple[int, str, str, bytes]:
+        return self._status, self._before, self._after, self._body(result)
