@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-from alonzo.storage import ForKeys, InsertMany, metadata
+from alonzo.storage import ForKeys, InsertMany, metadata, only_where
 
 Kind = Literal["E", "D"]
 
@@ -51,8 +51,8 @@ jobs = Table(
     Column("last_error", String, nullable=False),
     Column("body", LargeBinary, nullable=False),
     UniqueConstraint("kind", "id"),
-    Index("engine_jobs_due", "due_at", "seq", sqlite_where=text("due_at > 0"), postgresql_where=text("due_at > 0")),
-    Index("engine_jobs_done", "origin", sqlite_where=text("done = 1"), postgresql_where=text("done = 1")),
+    Index("engine_jobs_due", "due_at", "seq", **only_where("due_at > 0")),
+    Index("engine_jobs_done", "origin", **only_where("done = 1")),
 )
 
 owners = Table(

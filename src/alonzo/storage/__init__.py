@@ -1,7 +1,7 @@
 """What survives: the database (one writer, readers) and blobs."""
 
 from alonzo.storage.blobs import BlobRef, Blobs, BlobWriter
-from alonzo.storage.database import Database, metadata
+from alonzo.storage.database import Database, metadata, only_where
 from alonzo.storage.errors import DiskFull, StorageError
 from alonzo.storage.statements import ForKeys, InsertMany, run_each
 
@@ -15,5 +15,6 @@ __all__ = [
     "InsertMany",
     "StorageError",
     "metadata",
+    "only_where",
     "run_each",
 ]

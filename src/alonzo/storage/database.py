@@ -37,6 +37,14 @@ _GROUP = 256
 _FAILURES = (OperationalError, sqlite3.OperationalError)
 
 
+def only_where(condition: str) -> dict[str, Any]:
+    """Arguments of an Index over those rows alone for which the SQL `condition` holds.
+
+    Another database's dialect would be named here; naming one imports it, and a start must not pay for two.
+    """
+    return {"sqlite_where": text(condition)}
+
+
 class Database:
     """One database. `write` and `read` take a plain function of a connection, so that nothing can await inside it.
 

@@ -7,9 +7,9 @@ collation, and may hold any character.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text
 
-from alonzo.storage.database import metadata
+from alonzo.storage.database import metadata, only_where
 
 buckets = Table(
     "s3_bucket",
@@ -49,8 +49,7 @@ Index(
     objects.c.bucket,
     objects.c.key,
     unique=True,
-    sqlite_where=text("current = 1"),
-    postgresql_where=text("current = 1"),
+    **only_where("current = 1"),
 )
 Index("s3_object_versions", objects.c.bucket, objects.c.key, objects.c.id)
 Index(
@@ -58,8 +57,7 @@ Index(
     objects.c.bucket,
     objects.c.key,
     objects.c.version_id,
-    sqlite_where=text("version_id IS NOT NULL"),
-    postgresql_where=text("version_id IS NOT NULL"),
+    **only_where("version_id IS NOT NULL"),
 )
 
 uploads = Table(
