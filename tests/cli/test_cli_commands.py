@@ -464,6 +464,33 @@ def test_doctor_without_isolation_exits_with_1(
 
 
 @pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({}, "is forked from an interpreter that has started"),
+        ({"ALONZO_RUNTIME_CLIENT": "aws"}, "Python is executed, because AWS's own client cannot be forked"),
+        ({"ALONZO_COLD_START": "real"}, "the runtime starts anew in every environment"),
+        ({"ALONZO_COLD_START": "aws"}, "a pause that grows with the package"),
+        ({"ALONZO_ISOLATION": "process"}, "without isolation nothing is started ahead"),
+    ],
+)
+def test_doctor_says_how_environments_start(
+    run: Run, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
+) -> None:
+    """Whoever reads an Init Duration must know what it measures."""
+    import alonzo.cli.doctor as module
+
+    async def nothing(settings: object) -> tuple[str, list[object], str]:
+        return "", [], ""
+
+    monkeypatch.setattr(module, "_sandbox", nothing)
+    monkeypatch.setattr(module, "_runtimes", lambda _: [])
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert told in run("doctor").output
+    assert told in json.loads(run("doctor", "--json").stdout)["ColdStarts"]["Detail"]
+
+
+@pytest.mark.parametrize(
     ("name", "version", "interpreter", "told"),
     [
         ("python3.12", "3.12.1", "/usr/bin/python3.12", "Python 3.12.1 at /usr/bin/python3.12, ready"),

@@ -31,7 +31,8 @@ def doctor(as_json: bool, config: Path | None) -> None:
     """
     from alonzo.services.alonzo.operations.machine import ISOLATION
 
-    summary, lines, problem = asyncio.run(_sandbox(read_settings(config)))
+    settings = read_settings(config)
+    summary, lines, problem = asyncio.run(_sandbox(settings))
     isolated = not problem and any(line.name == ISOLATION and line.enforced for line in lines)
     runtimes = _runtimes(config)
     if as_json:
@@ -40,11 +41,14 @@ def doctor(as_json: bool, config: Path | None) -> None:
             "Summary": summary,
             "Problem": problem,
             "Enforcements": [asdict(line) for line in lines],
+            "ColdStarts": {"Mode": settings.cold_start, "Detail": _cold_starts(settings)},
             "Runtimes": runtimes,
         }
         click.echo(json.dumps(found, indent=2))
     else:
         _show(summary, lines, problem, runtimes)
+        click.secho("Cold starts", bold=True)
+        click.echo(f"  {_cold_starts(settings)}")
         click.echo()
         click.echo("Functions will be isolated." if isolated else "Functions could not be isolated on this machine.")
     if not isolated:
@@ -66,6 +70,20 @@ async def _sandbox(settings: Settings) -> tuple[str, Sequence[Enforcement], str]
             return sandbox.summary, list(sandbox.enforcements()), ""
         finally:
             await sandbox.stop()
+
+
+def _cold_starts(settings: Settings) -> str:
+    """How environments start with these settings, for whoever reads Init Duration."""
+    if settings.cold_start == "aws":
+        return "executed, after a pause that grows with the package as on AWS (ALONZO_COLD_START=aws)"
+    if settings.cold_start == "real":
+        return "executed: the runtime starts anew in every environment (ALONZO_COLD_START=real)"
+    if settings.isolation == "process":
+        return "executed: without isolation nothing is started ahead"
+    python = "Python 3.10 and newer is forked from an interpreter that has started"
+    if settings.runtime_client == "aws":
+        python = "Python is executed, because AWS's own client cannot be forked (ALONZO_RUNTIME_CLIENT=aws)"
+    return f"{python}; Node.js takes over a process that has; all else is executed. Init Duration is what that took."
 
 
 def _runtimes(config: Path | None) -> list[dict[str, Any]]:
