@@ -15,6 +15,7 @@ from sqlalchemy import text
 from alonzo.core.errors import ServiceError
 from alonzo.engine import EventConfig
 from alonzo.engine.function import Invocation, InvokeResult
+from alonzo.engine.growth import Machine
 from alonzo.engine.queue import AsyncEvent, Delivery
 from alonzo.storage import StorageError
 from alonzo.testing.clock import FakeClock
@@ -423,3 +424,41 @@ async def test_what_waits_can_be_listed(make: Any) -> None:
         assert [(job.state, job.tries) for job in listed] == [("retrying", 1), ("running", 0)]
         assert "no" in listed[0].last_error
         gate.set()
+
+
+async def test_places_grow_with_what_the_machine_says(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that wait run few at a time while environments are starting, and many once processors are idle."""
+    monkeypatch.setattr("alonzo.engine.delivery.LOOK_S", 0.01)
+    monkeypatch.setattr("alonzo.engine.growth.LOOK_S", 0.01)
+    gate, starting, times = asyncio.Event(), [0], itertools.count(0, 100)
+    running = 0
+
+    class Invoker:
+        async def invoke(self, fv: Any, invocation: Invocation) -> InvokeResult:
+            nonlocal running
+            running += 1
+            await gate.wait()
+            return FINE
+
+    deliverer = world.engine._deliverer
+    deliverer._invoker = Invoker()
+    deliverer._machine = Machine(lambda: starting[0], 2, lambda: f"cpu 0 0 0 {next(times)} 0 0 0 0")
+    world.function("f", "")
+    starting[0] = 16
+    await asyncio.gather(*(world.engine.queue.accept(event(n)) for n in range(100)))
+    await until(lambda: next(times) > 1_500)  # looked at again and again
+    assert running == 1
+    starting[0] = 0
+    await until(lambda: running == deliverer._lane_most)
+    gate.set()
+    await until(lambda: rows(world) == 0)
+    assert running == 100
+    # Jobs that come while every place is taken are noticed, too.
+    gate.clear()
+    await world.engine.queue.accept(event(100))
+    await until(lambda: running == 101)
+    deliverer._growing = deliverer._growing and deliverer._growing.cancel()
+    await asyncio.gather(*(world.engine.queue.accept(event(n)) for n in range(101, 110)))
+    await until(lambda: running == 110)
+    gate.set()
+    await until(lambda: rows(world) == 0)

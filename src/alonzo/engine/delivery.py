@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -23,6 +22,7 @@ from alonzo.core.tracing import MAX_LOOPS, loops_of
 from alonzo.dispatch import Attempt, Dispatcher
 from alonzo.engine.destinations import record, to_dead_letter, to_destination
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.growth import LOOK_S, Growth, Machine
 from alonzo.engine.invoker import Invoker
 from alonzo.engine.jobs import AsyncEvent, Delivery, Job, Settlement
 from alonzo.engine.queue import Lane, Queue
@@ -35,16 +35,17 @@ _LONGEST_BACKOFF_S = 300.0
 #: A delivery is given up after this time. Source: AWS keeps trying an asynchronous hand-over for six hours.
 _DELIVERY_AGE_S = 21_600.0
 _CALL_DEADLINE_S = 120.0
-_GROW_EVERY_S = 0.1
 #: While more than so many jobs a second arrive, at most so many a second are started: accepting goes first, and what
 #: was accepted is safe.
 _RUSH_PER_S = 1_500
 _RUSH_STARTS_PER_S = 1_000
 _WINDOW_S = 0.05
 
-#: Jobs of one lane at a time, for each processor: more environments than this make a machine slower, not faster.
-LANE_START_PER_CPU = 4
+#: Events of one function at a time, for each processor: at first, and at most, whatever helps (`growth`).
+EVENTS_FIRST_PER_CPU = 2
 LANE_MOST_PER_CPU = 32
+#: Deliveries begin with more: they need no environments, and those that run together are written together.
+DELIVERIES_FIRST_PER_CPU = 8
 
 
 class Deliverer:
@@ -62,6 +63,7 @@ class Deliverer:
         retry_base_s: float,
         throttle_base_s: float,
         concurrency: int,
+        machine: Machine | None = None,
     ) -> None:
         self._queue = queue
         self._invoker = invoker
@@ -72,7 +74,8 @@ class Deliverer:
         self._retry_base_s = retry_base_s
         self._throttle_base_s = throttle_base_s
         self._limit = concurrency
-        self._lane_most = min(concurrency, LANE_MOST_PER_CPU * (os.cpu_count() or 1))
+        self._machine = machine or Machine(lambda: 0)
+        self._lane_most = min(concurrency, LANE_MOST_PER_CPU * self._machine.processors)
         self._running = 0
         self._growing: asyncio.TimerHandle | None = None
         self._window_ends = 0.0
@@ -81,6 +84,7 @@ class Deliverer:
         self._rest: asyncio.TimerHandle | None = None
         self._closing = False
         queue.pump = self.pump
+        queue.waits = self._watch
 
     # -- starting jobs ------------------------------------------------------------------------------------------------
 
@@ -105,21 +109,31 @@ class Deliverer:
             self._running += 1
             self._tasks.start(self._execute(job, lane))
             self._queue.line_up(lane)
-            if lane.jobs and lane.running >= lane.limit and self._growing is None:
-                self._growing = asyncio.get_running_loop().call_later(_GROW_EVERY_S, self._grow)
+            self._watch(lane)
 
-    def _set_limits(self, lane: Lane, reserved: int | None) -> None:
+    def _set_limits(self, lane: Lane, first: int, reserved: int | None) -> Growth:
         """A function never gets more at a time than is reserved for it: the rest would only be throttled."""
         most = self._lane_most if reserved is None else min(self._lane_most, reserved)
-        if lane.most != most:
-            lane.limit = min(most, LANE_START_PER_CPU * (os.cpu_count() or 1))
-            lane.most = most
+        growth = lane.growth
+        if growth is None:
+            growth = lane.growth = Growth(first, most, _now())
+            growth.limit = max(1, min(growth.limit, first - self._machine.starting()))
+        elif growth.most == most:
+            return growth
+        growth.bound(most)
+        self._set_limit(lane, growth.limit)
+        self.pump()
+        self._watch(lane)
+        return growth
+
+    def _set_limit(self, lane: Lane, limit: int) -> None:
+        if limit != lane.limit:
+            lane.limit = limit
             self._queue.line_up(lane)
-            self.pump()
 
     def _look_at_arrivals(self) -> None:
         """Once per window: how many jobs may be started in it."""
-        now = asyncio.get_running_loop().time()
+        now = _now()
         if now < self._window_ends:
             return
         length_s = now - self._window_ends + _WINDOW_S
@@ -132,22 +146,42 @@ class Deliverer:
         self._rest = None
         self.pump()
 
-    def _grow(self) -> None:
-        """Let lanes whose jobs take long run more of them: a slot that ended no job since the last look mostly waits.
+    def _watch(self, lane: Lane) -> None:
+        """If a lane has used up its places, begin to look whether more would help."""
+        if self._growing is not None or self._closing:
+            return
+        growth = lane.growth
+        if growth is not None and lane.jobs and lane.running >= lane.limit:
+            # Nobody has looked lately: what was counted then, and how busy the machine was, is old.
+            now = _now()
+            growth.again(now)
+            self._machine.idle(now)
+            self._look_later()
 
-        Short jobs that queue up are bound by the machine, and more environments would not help them.
-        """
+    def _look_later(self) -> None:
+        self._growing = asyncio.get_running_loop().call_later(LOOK_S, self._grow)
+
+    def _grow(self) -> None:
+        """Look at every lane that has used up its places: see `growth`."""
         self._growing = None
+        machine, now = self._machine, _now()
+        idle = machine.idle(now)
+        room, starting = machine.room(idle), machine.starting()
         again = False
-        for lane in self._queue.lanes.values():
-            if lane.jobs and lane.running >= lane.limit < lane.most:
-                again = True
-                if lane.completed < lane.limit:
-                    lane.limit = min(2 * lane.limit, lane.most)
-                    self._queue.line_up(lane)
-            lane.completed = 0
+        # Those with the fewest places first: there may not be room for all.
+        for lane in sorted(self._queue.lanes.values(), key=_places):
+            growth = lane.growth
+            if growth is None:
+                continue
+            if not lane.jobs or lane.running < lane.limit:
+                growth.again(now)
+                continue
+            again = True
+            growth.look(now, room=room, starting=starting, idle=idle)
+            room -= max(growth.limit - lane.limit, 0)
+            self._set_limit(lane, growth.limit)
         if again and not self._closing:
-            self._growing = asyncio.get_running_loop().call_later(_GROW_EVERY_S, self._grow)
+            self._look_later()
         self.pump()
 
     def close(self) -> None:
@@ -165,8 +199,8 @@ class Deliverer:
             if isinstance(job.what, AsyncEvent):
                 settlement = await self._run_event(job, job.what, lane)
             else:
-                self._set_limits(lane, None)
-                settlement = await self._run_delivery(job, job.what)
+                growth = self._set_limits(lane, DELIVERIES_FIRST_PER_CPU * self._machine.processors, None)
+                settlement = await self._run_delivery(job, job.what, growth)
             if settlement is not None:
                 self._queue.settle(settlement)
         finally:
@@ -186,7 +220,8 @@ class Deliverer:
             return self._back_off(job, str(error), self._default_age_ends(job))
         if fv.reserved_concurrency == 0:
             return self._failed(job, event, fv, config, "ZeroReservedConcurrency", None, count=0)
-        self._set_limits(lane, fv.reserved_concurrency)
+        first = EVENTS_FIRST_PER_CPU * self._machine.processors
+        growth = self._set_limits(lane, first, fv.reserved_concurrency)
         if self._clock.now() - job.enqueued_at > config.max_age_s:
             return self._failed(job, event, fv, config, "EventAgeExceeded", None)
         if not fv.loops_allowed and loops_of(event.trace_header, fv.arn) >= MAX_LOOPS:
@@ -194,6 +229,7 @@ class Deliverer:
             return self._failed(job, event, fv, config, "RecursiveInvocation", None, count=0)
         if event.tenant:
             fv = replace(fv, tenant=event.tenant)
+        began, epoch = _now(), growth.epoch
         try:
             result = await self._invoker.invoke(
                 fv,
@@ -213,6 +249,7 @@ class Deliverer:
         except Exception as error:
             log.exception("event %s failed", event.request_id)
             return self._back_off(job, str(error), job.enqueued_at + config.max_age_s)
+        growth.ran(epoch, _now() - began)
         job.tries += 1
         if not result.function_error:
             return Settlement(job, follow_up=self._succeeded(event, fv, config, job, result))
@@ -304,8 +341,9 @@ class Deliverer:
 
     # -- deliveries ---------------------------------------------------------------------------------------------------
 
-    async def _run_delivery(self, job: Job, delivery: Delivery) -> Settlement | None:
+    async def _run_delivery(self, job: Job, delivery: Delivery, growth: Growth) -> Settlement | None:
         job.tries += 1
+        began, epoch = _now(), growth.epoch
         again_s: float | None = None
         service = self._dispatcher.services.get(delivery.service)
         handler = service.jobs.get(delivery.operation) if service is not None else None
@@ -330,7 +368,16 @@ class Deliverer:
                 return None
             log.exception("delivery %s failed", delivery.id)
             return self._back_off(job, repr(error), job.enqueued_at + _DELIVERY_AGE_S)
+        growth.ran(epoch, _now() - began)
         return Settlement(job, None if again_s is None else self._clock.now() + max(again_s, 0.001))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _places(lane: Lane) -> int:
+    return lane.limit
 
 
 def _may_pass(error: ServiceError) -> bool:

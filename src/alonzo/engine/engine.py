@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import os
 from collections.abc import Mapping
 
+from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Parts
 from alonzo.engine.concurrency import Concurrency
 from alonzo.engine.credentials import Credentials
 from alonzo.engine.delivery import Deliverer
 from alonzo.engine.environments import Surroundings
 from alonzo.engine.function import FunctionVersion
+from alonzo.engine.growth import Machine
 from alonzo.engine.hosts import LocalHost, RootSource, ServeAws
 from alonzo.engine.invoker import Invoker, stopping
 from alonzo.engine.log_shipper import LogShipper
@@ -71,6 +73,7 @@ class Engine:
         )
         self.provisioner = Provisioner(self.pools, self._host, self.concurrency, parts.clock, self._tasks)
         self.queue = Queue(parts.db, parts.clock)
+        machine = Machine(lambda: self.pools.beginning)
         self._deliverer = Deliverer(
             self.queue,
             self.invoker,
@@ -81,6 +84,7 @@ class Engine:
             retry_base_s=settings.retry_base_s,
             throttle_base_s=settings.throttle_base_s,
             concurrency=settings.account_concurrency,
+            machine=machine,
         )
         self.pollers = Pollers(
             Tools(
@@ -91,7 +95,7 @@ class Engine:
                 self.credentials,
                 self._tasks,
                 lambda: self.functions,
-                os.cpu_count() or 1,
+                machine,
             )
         )
 
@@ -129,7 +133,10 @@ class Engine:
                 log.exception("not everything could be stored at the stop")
 
     async def prepare(self, fv: FunctionVersion) -> None:
-        """Start what the version's environments will be forked from, if they can be. Raises ServiceError."""
+        """Have ready what the first environment of the version would wait for: its role's credentials, and a process to
+        be forked. Raises ServiceError."""
+        with contextlib.suppress(ServiceError):  # whoever invokes it is told
+            await self.credentials.of(fv)
         await self._host.prepare(fv)
 
     def retire(self, function_arn: str, version: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from alonzo.engine.growth import Growth
 from alonzo.engine.jobs import Job
 
 #: Jobs of one lane in memory at most, beside those that run; and their bytes.
@@ -14,20 +15,18 @@ LANE_BYTES = 8 << 20
 class Lane:
     """Jobs that share a fate: those of one function wait for each other, never for another's."""
 
-    __slots__ = ("bytes", "completed", "jobs", "limit", "most", "name", "queued", "running", "skipped_from")
+    __slots__ = ("bytes", "growth", "jobs", "limit", "name", "queued", "running", "skipped_from")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.jobs: deque[Job] = deque()
         self.running = 0
-        #: Jobs that may run at a time: one, until it is known (`most` is set) what the function allows.
+        #: Jobs that may run at a time: one, until it is known (`growth` is set) what the function allows.
         self.limit = 1
-        self.most = 0
+        self.growth: Growth | None = None
         #: Whether it stands in the line of lanes that may start a job.
         self.queued = False
         self.bytes = 0
-        #: Jobs finished since the lane's limit was last looked at.
-        self.completed = 0
         #: The lowest sequence number left in the table because the lane was full; None: nothing was.
         self.skipped_from: int | None = None
 

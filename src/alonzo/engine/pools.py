@@ -164,6 +164,8 @@ class Pools:
         self.clock = clock
         self.tasks = tasks
         self.count = 0
+        #: How many of them are being made, from the first step to the end of their initialisation.
+        self.beginning = 0
         #: Environments that are being initialised.
         self.starting: set[ExecutionEnvironment] = set()
         #: Told of the end of a provisioned environment.
@@ -203,11 +205,13 @@ class Pools:
         pool = self._pool(fv)
         pool.starting += 1
         self.count += 1
+        self.beginning += 1
         try:
             yield pool
         finally:
             pool.starting -= 1
             self.count -= 1
+            self.beginning -= 1
             self.left(pool)
 
     def _evict(self) -> bool:

@@ -46,6 +46,8 @@ class Queue:
         self._lease_s = lease_s
         #: Called when there may be something to start.
         self.pump: Callable[[], None] = lambda: None
+        #: Told of a lane whose places are all taken when one more of its jobs comes.
+        self.waits: Callable[[Lane], None] = lambda lane: None
         self.lanes: dict[str, Lane] = {}
         self.ready: deque[Lane] = deque()
         self._stash: dict[int, Job] = {}
@@ -310,7 +312,10 @@ class Queue:
             lane = self.lanes[job.lane] = Lane(job.lane)
         lane.jobs.append(job)
         lane.bytes += job.size
-        self.line_up(lane)
+        if lane.running < lane.limit:
+            self.line_up(lane)
+        else:
+            self.waits(lane)
 
     def line_up(self, lane: Lane) -> None:
         """Put a lane in the line, if it has a job that may start."""
@@ -321,7 +326,6 @@ class Queue:
     def finished(self, lane: Lane, job: Job) -> None:
         """A job has run; it leaves memory once it is settled."""
         lane.running -= 1
-        lane.completed += 1
         lane.bytes -= job.size
         if lane.skipped_from is not None and len(lane.jobs) < LANE_JOBS // 2:
             self._look_in_lane(lane)

@@ -15,6 +15,7 @@ from alonzo.core.context import Context, Principal
 from alonzo.core.errors import ServiceError
 from alonzo.core.ids import Ids
 from alonzo.engine.function import CodeRef, FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.growth import Machine
 from alonzo.engine.pollers import Mapping, Pollers, Tools
 from alonzo.engine.pollers.base import Slots
 from alonzo.engine.tasks import Tasks
@@ -42,7 +43,7 @@ class World:
         self.run: Callable[[list[str]], Awaitable[Any]] = self._succeed
         self.tasks = Tasks()
         self.pollers = Pollers(
-            Tools(self, SystemClock(), Ids(), self, self, self.tasks, lambda: self, 2)  # type: ignore[arg-type]
+            Tools(self, SystemClock(), Ids(), self, self, self.tasks, lambda: self, Machine(lambda: 0, 2))  # type: ignore[arg-type]
         )
 
     async def _succeed(self, bodies: list[str]) -> Any:
@@ -269,16 +270,41 @@ async def test_a_window_gathers_what_comes(world: World) -> None:
     await world.until(lambda: len(world.deleted) == 25)
 
 
-async def test_slots_begin_few_and_grow() -> None:
-    """A mapping begins with five batches at a time, gets more while all are used, fewer when throttled or quiet."""
+async def test_slots_begin_few_and_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mapping begins with five batches at a time, gets more while all are used and that helps, fewer when throttled
+    or quiet."""
+    now = [100.0]
+    monkeypatch.setattr("alonzo.engine.pollers.base._now", lambda: now[0])
+    starting = [0]
+    times = [0, 0]
+    machine = Machine(lambda: starting[0], 4, lambda: f"cpu {times[0]} 0 0 {times[1]} 0 0 0 0")
+
+    def later(busy: int, idle: int) -> None:
+        now[0] += 1
+        times[0] += busy
+        times[1] += idle
+        slots.grow(5, machine)
+
     slots = Slots(5, 12)
     assert [slots.take_nowait() for _ in range(6)] == [True] * 5 + [False]
-    slots.grow(5)
+    later(0, 0)
+    assert slots.limit == 5  # nothing is known of the processors yet
+    starting[0] = 8
+    later(1, 0)
+    assert slots.limit == 5
+    starting[0] = 0
+    later(0, 1)
     assert slots.limit == 10
-    slots.grow(5)
+    later(0, 1)
     assert slots.limit == 12
+    begun = [slots.begun() for _ in range(12)]
+    later(1, 0)
+    for one in begun:
+        slots.ran(one)
+    later(1, 0)
+    assert slots.limit == 9  # busy: whether fewer do as much
     slots.shrink()
-    assert slots.limit == 6
+    assert slots.limit == 4
     slots.rest()
     assert slots.limit == 5
     for _ in range(10):

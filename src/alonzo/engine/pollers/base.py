@@ -15,6 +15,7 @@ from alonzo.core.ids import Ids
 from alonzo.dispatch import Dispatcher
 from alonzo.engine.credentials import Credentials
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.growth import Growth, Machine
 from alonzo.engine.invoker import Invoker
 from alonzo.engine.source import FunctionSource
 from alonzo.engine.tasks import Tasks
@@ -65,7 +66,7 @@ class Poller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What pollers work with. `processors` bounds how many batches of one mapping are worth running at a time."""
+    """What pollers work with. `machine` tells how many batches of one mapping are worth running at a time."""
 
     dispatcher: Dispatcher
     clock: Clock
@@ -74,7 +75,7 @@ class Tools:
     credentials: Credentials
     tasks: Tasks
     functions: Callable[[], FunctionSource | None]
-    processors: int
+    machine: Machine
 
     async def function(self, mapping: Mapping) -> FunctionVersion:
         """The version that runs now. Raises ServiceError."""
@@ -117,14 +118,21 @@ class Backoff:
 
 
 class Slots:
-    """How many batches of one mapping may run at a time: few at first, more while all of them are in use."""
+    """How many batches of one mapping may run at a time: few at first, more while all are in use and more of them help
+    (`alonzo.engine.growth`)."""
 
     def __init__(self, first: int, most: int) -> None:
-        self._first = min(first, most)
-        self.most = most
-        self.limit = self._first
+        self._growth = Growth(first, max(most, 1), _now())
         self.used = 0
         self._freed = asyncio.Event()
+
+    @property
+    def limit(self) -> int:
+        return self._growth.limit
+
+    @property
+    def most(self) -> int:
+        return self._growth.most
 
     def take_nowait(self) -> bool:
         if self.used >= self.limit:
@@ -146,18 +154,32 @@ class Slots:
             return False
         return True
 
-    def grow(self, step: int) -> None:
-        self.limit = min(self.limit + step, self.most)
+    def begun(self) -> tuple[float, int]:
+        """A batch's run begins; `ran` wants this back once the function has answered."""
+        return _now(), self._growth.epoch
+
+    def ran(self, begun: tuple[float, int]) -> None:
+        self._growth.ran(begun[1], _now() - begun[0])
+
+    def grow(self, step: int, machine: Machine) -> None:
+        """All of them are in use: more, by `step` at most, where that helps; or fewer again, where it did not."""
+        now = _now()
+        idle = machine.idle(now)
+        room = min(step, machine.room(idle))
+        self._growth.look(now, room=room, starting=machine.starting(), idle=idle)
 
     def shrink(self) -> None:
         """Half as many, after the function was throttled."""
-        self.limit = max(min(self._first, 2), self.limit // 2)
+        self._growth.set(max(min(self._growth.first, 2), self.limit // 2), _now())
 
     def rest(self) -> None:
         """The source was empty: start small again."""
-        self.limit = self._first
+        self._growth.set(self._growth.first, _now())
 
     def bound(self, most: int) -> None:
         """The function or the mapping allows another number now."""
-        self.most = max(most, 1)
-        self.limit = min(self.limit, self.most)
+        self._growth.bound(max(most, 1))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -182,7 +182,7 @@ class SqsPoller:
             wanted = mapping.max_pollers * BATCHES_PER_POLLER
         if reserved is not None:
             wanted = min(wanted, reserved)
-        return min(wanted, max(self._tools.processors * MOST_PER_PROCESSOR, _first(mapping)))
+        return min(wanted, max(self._tools.machine.processors * MOST_PER_PROCESSOR, _first(mapping)))
 
     async def _wait_for_slot(self) -> None:
         """Until a batch ends; while none does and more are allowed, allow more."""
@@ -190,7 +190,7 @@ class SqsPoller:
         now = self._tools.clock.now()
         if slots.limit < slots.most and now - self._grown_at >= _GROW_EVERY_S:
             self._grown_at = now
-            slots.grow(_GROW_BATCHES)
+            slots.grow(_GROW_BATCHES, self._tools.machine)
             return
         self._idle = True
         try:
@@ -291,6 +291,7 @@ class SqsPoller:
         """Run the function; the messages that are done with."""
         headers = [str((message.get("Attributes") or {}).get("AWSTraceHeader", "")) for message in batch.messages]
         trace = tracing.deepest(headers, self._mapping.function_arn)
+        begun = self._slots.begun()
         try:
             result = await self._tools.invoke(self._mapping, batch.payload(), trace)
         except ServiceError as error:
@@ -305,6 +306,7 @@ class SqsPoller:
         except Exception:
             log.exception("event source mapping %s: a batch failed", self._mapping.uuid)
             return []
+        self._slots.ran(begun)
         if result.function_error:
             return []
         if not self._mapping.report_failures:
