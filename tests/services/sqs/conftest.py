@@ -12,8 +12,11 @@ import pytest
 
 from alonzo.config import Settings
 from alonzo.core.context import Context, Principal
+from alonzo.core.errors import ServiceError
 from alonzo.core.ids import Ids
-from alonzo.dispatch import Access, Dispatcher, Parts
+from alonzo.dispatch import Access, Call, Dispatcher, Parts
+from alonzo.protocol.model import load_model
+from alonzo.protocol.validate import validate
 from alonzo.services import sqs
 from alonzo.storage import Blobs, Database
 from alonzo.testing.clock import FakeClock, settle
@@ -31,11 +34,18 @@ class AllowAndRecord:
     async def authorize(self, ctx: Context, access: Access, *, denied_code: str) -> None:
         self.asked.append(access)
 
+    def allows_nowait(self, principal: Principal, access: Access, account_id: str) -> bool:
+        self.asked.append(access)
+        return True
+
 
 class SqsUnderTest:
-    """Calls operations as a client would, through the dispatcher."""
+    """Calls operations as a client would, through the dispatcher: where it is `prompt`, as the gateway does with those
+    that it knows. `promptly` are the operations that went that way."""
 
-    def __init__(self, parts: Parts, clock: FakeClock, authorizer: AllowAndRecord) -> None:
+    def __init__(self, parts: Parts, clock: FakeClock, authorizer: AllowAndRecord, *, prompt: bool) -> None:
+        self.prompt = prompt
+        self.promptly: list[str] = []
         self.parts = parts
         self.clock = clock
         self.authorizer = authorizer
@@ -43,7 +53,36 @@ class SqsUnderTest:
 
     async def call(self, operation: str, /, *, trace: str = "", **params: Any) -> dict[str, Any]:
         ctx = Context(ACCOUNT, REGION, Principal.root(ACCOUNT), "request", trace_header=trace)
+        if self.prompt and operation in self.service.prompt:
+            answer = self.call_nowait(ctx, operation, params)
+            if answer is not None:
+                return await answer
         return await self.parts.dispatcher.call(ctx, "sqs", operation, params)
+
+    def call_nowait(
+        self, ctx: Context, operation: str, params: dict[str, Any]
+    ) -> asyncio.Future[dict[str, Any]] | None:
+        """The answer to come, or None where the operation has to be called in the ordinary way."""
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+        def done(result: dict[str, Any] | None, error: BaseException | None) -> None:
+            if answer.cancelled():
+                return
+            if result is None:
+                answer.set_exception(error or AssertionError("neither result nor error"))
+            else:
+                answer.set_result(result)
+
+        try:
+            validate(load_model("sqs"), operation, params)
+        except ServiceError:
+            return None
+        call = Call(ctx.principal, ctx.account_id, ctx.region, params, b"", "request", ctx.trace_header, "", done)
+        if not self.parts.dispatcher.call_nowait(self.service.prompt[operation], call):
+            assert not answer.done()
+            return None
+        self.promptly.append(operation)
+        return answer
 
     async def queue(self, name: str = "q", **attributes: str) -> str:
         if name.endswith(".fifo"):
@@ -86,7 +125,7 @@ class SqsUnderTest:
 
 
 @asynccontextmanager
-async def running(folder: Path, clock: FakeClock) -> AsyncIterator[SqsUnderTest]:
+async def running(folder: Path, clock: FakeClock, *, prompt: bool = False) -> AsyncIterator[SqsUnderTest]:
     """The service on a data folder; left without goodbye, as after a crash, but for what was being written."""
     ids, authorizer = Ids(), AllowAndRecord()
     db = Database(folder / "alonzo.db")
@@ -101,7 +140,7 @@ async def running(folder: Path, clock: FakeClock) -> AsyncIterator[SqsUnderTest]
     background = asyncio.create_task(service.run())  # type: ignore[arg-type]
     await settle()
     try:
-        yield SqsUnderTest(parts, clock, authorizer)
+        yield SqsUnderTest(parts, clock, authorizer, prompt=prompt)
     finally:
         background.cancel()
         await asyncio.gather(background, return_exceptions=True)
@@ -113,13 +152,19 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(params=[False, True], ids=["ordinary", "prompt"])
+def prompt(request: pytest.FixtureRequest) -> bool:
+    """Everything holds on both ways to the operations."""
+    return bool(request.param)
+
+
 @pytest.fixture
-async def api(tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqsUnderTest]:
-    async with running(tmp_path, clock) as found:
+async def api(tmp_path: Path, clock: FakeClock, prompt: bool) -> AsyncIterator[SqsUnderTest]:
+    async with running(tmp_path, clock, prompt=prompt) as found:
         yield found
 
 
 @pytest.fixture
-def start(tmp_path: Path, clock: FakeClock) -> Any:
+def start(tmp_path: Path, clock: FakeClock, prompt: bool) -> Any:
     """Starts the service again and again on one folder."""
-    return lambda: running(tmp_path, clock)
+    return lambda: running(tmp_path, clock, prompt=prompt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from alonzo.dispatch import Parts, Service, bind
-from alonzo.services.sqs import background, store
+from alonzo.services.sqs import background, prompt, store
 from alonzo.services.sqs.access import access
 from alonzo.services.sqs.live import Queues
 from alonzo.services.sqs.operations import handled, messages, moves, permissions, queues
@@ -31,6 +31,7 @@ def build(parts: Parts) -> Service:
         handlers=bind("sqs", state, (queues, messages, handled, permissions, moves)),
         access=partial(access, state),
         denied_code="AccessDenied",
+        prompt=prompt.handlers(state),
         start=start,
         run=partial(background.run, state),
         stop=stop,

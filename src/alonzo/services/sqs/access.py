@@ -11,7 +11,7 @@ from alonzo.core.arn import arn
 from alonzo.core.context import Context
 from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Access, Params
-from alonzo.services.sqs.models import Queue, queue_arn
+from alonzo.services.sqs.models import queue_arn
 from alonzo.services.sqs.operations.moves import read_task_handle
 from alonzo.services.sqs.state import Sqs
 
@@ -42,7 +42,7 @@ async def access(state: Sqs, ctx: Context, operation: str, params: Params) -> Se
     live = state.queues.find(key)
     if live is None:
         return [_on(action, queue_arn(*key), key[0])]
-    return [_of(action, live.queue)]
+    return live.asked(action).access
 
 
 def _of_moves(state: Sqs, operation: str, params: Params) -> list[Access]:
@@ -54,17 +54,15 @@ def _of_moves(state: Sqs, operation: str, params: Params) -> list[Access]:
     actions = (operation,) if operation == "ListMessageMoveTasks" else (operation, *_MOVING)
     if live is None:
         return [_on(action, source) for action in actions]
-    needed = [_of(action, live.queue) for action in actions]
+    needed = [live.asked(action).access[0] for action in actions]
     if operation == "StartMessageMoveTask" and params.get("DestinationArn"):
         target = state.live_by_arn(params["DestinationArn"])
         needed.append(
-            _of("SendMessage", target.queue) if target is not None else _on("SendMessage", params["DestinationArn"])
+            target.asked("SendMessage").access[0]
+            if target is not None
+            else _on("SendMessage", params["DestinationArn"])
         )
     return needed
-
-
-def _of(action: str, queue: Queue) -> Access:
-    return Access(f"sqs:{action.lower()}", queue.arn, queue.account_id, queue.policy)
 
 
 def _on(action: str, resource: str, account_id: str = "") -> Access:

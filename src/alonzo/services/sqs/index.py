@@ -161,8 +161,14 @@ class Index:
         return None
 
     def take(self, limit: int) -> list[Entry]:
-        """Up to `limit` messages, in flight from now on; each needs `hide` or `remove`."""
+        """Up to `limit` messages, in flight from now on; each needs `hide`, `remove` or `give_back`."""
         raise NotImplementedError
+
+    def give_back(self, entries: Iterable[Entry]) -> None:
+        """Undo `take`."""
+        for entry in entries:
+            self._unhide(entry)
+            self._offer_entry(entry)
 
     def hide(self, entry: Entry, until_ms: int) -> None:
         """Set until when a message in flight is hidden; in the past: until the next `tick`."""

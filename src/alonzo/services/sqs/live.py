@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
+from alonzo.dispatch import Access
 from alonzo.services.sqs import store
 from alonzo.services.sqs.index import REFILL, FifoIndex, Index, StandardIndex
 from alonzo.services.sqs.models import Key, Message, Queue
@@ -22,6 +23,17 @@ from alonzo.storage import Database
 CACHE_BYTES = 32 << 20
 
 
+class Asked:
+    """What an operation on a queue needs, as long as the queue's settings stay as they are."""
+
+    __slots__ = ("access", "live", "queue")
+
+    def __init__(self, live: LiveQueue, action: str) -> None:
+        self.live = live
+        self.queue = queue = live.queue
+        self.access = (Access(f"sqs:{action.lower()}", queue.arn, queue.account_id, queue.policy),)
+
+
 class LiveQueue:
     """One queue. Its index is read from disk when it is first wanted."""
 
@@ -31,12 +43,20 @@ class LiveQueue:
         self.purged_ms = -math.inf
         #: FIFO receives by their ReceiveRequestAttemptId: until when, and the numbers and receipts given.
         self.attempts: dict[str, tuple[int, list[tuple[int, int]]]] = {}
+        self._asked: dict[str, Asked] = {}
         self._db = db
         self._timers = timers
         self._now_ms = now_ms
         self._index: Index | None = None
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._armed_ms: float = math.inf
+
+    def asked(self, action: str) -> Asked:
+        """The same object until the queue's settings change, its policy above all."""
+        found = self._asked.get(action)
+        if found is None or found.queue is not self.queue:
+            found = self._asked[action] = Asked(self, action)
+        return found
 
     # -- the index ----------------------------------------------------------------------------------------------------
 

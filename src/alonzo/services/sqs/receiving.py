@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 from alonzo.services.sqs.index import Entry, State
@@ -14,10 +15,12 @@ from alonzo.services.sqs.store import Move
 #: How long a message is hidden that could not be moved or removed.
 _RETRY_MS = 1_000
 
+Taken = list[tuple[Message, Entry]]
 
-async def take(state: Sqs, live: LiveQueue, limit: int, visibility_ms: int) -> list[tuple[Message, Entry]]:
+
+async def take(state: Sqs, live: LiveQueue, limit: int, visibility_ms: int) -> Taken:
     """Up to `limit` messages, hidden from others for `visibility_ms`."""
-    taken: list[tuple[Message, Entry]] = []
+    taken: Taken = []
     try:
         while len(taken) < limit and not live.deleted:
             entries = live.ready().take(limit - len(taken))
@@ -32,15 +35,34 @@ async def take(state: Sqs, live: LiveQueue, limit: int, visibility_ms: int) -> l
     return taken
 
 
-async def _sort(state: Sqs, live: LiveQueue, entries: list[Entry], taken: list[tuple[Message, Entry]]) -> bool:
-    """Add to `taken` what can be given, and send the rest where it belongs. Whether there was any of the latter."""
+def take_nowait(state: Sqs, live: LiveQueue, limit: int, visibility_ms: int) -> Taken | None:
+    """The same where nothing has to go elsewhere on the way; None where something has, and nothing was taken."""
+    entries = live.ready().take(limit)
+    try:
+        taken, gone, spent, _ = _sorted(state, live, entries)
+    except BaseException:
+        live.index.give_back(entries)
+        raise
+    if gone or spent:
+        live.index.give_back(entries)
+        return None
+    now_ms = state.now_ms()
+    for _, entry in taken:
+        _start(state, live, entry, now_ms, visibility_ms)
+    live.arm()
+    return taken
+
+
+def _sorted(state: Sqs, live: LiveQueue, entries: list[Entry]) -> tuple[Taken, list[Entry], Taken, LiveQueue | None]:
+    """What can be given, what is gone or has expired, and what was received too often and goes to the last."""
+    taken: Taken = []
+    gone: list[Entry] = []
+    spent: Taken = []
     found = state.queues.messages([entry.seq for entry in entries]) if entries else {}
     redrive = live.queue.redrive
     # Where the dead-letter queue is gone, messages are given as if there were no limit.
     target = state.live_by_arn(redrive.target) if redrive is not None else None
     oldest_ms = state.now_ms() - live.queue.retention_ms
-    gone: list[Entry] = []
-    spent: list[tuple[Message, Entry]] = []
     for entry in entries:
         message = found.get(entry.seq)
         if message is None or message.sent_ms < oldest_ms:
@@ -49,6 +71,17 @@ async def _sort(state: Sqs, live: LiveQueue, entries: list[Entry], taken: list[t
             spent.append((message, entry))
         else:
             taken.append((message, entry))
+    return taken, gone, spent, target
+
+
+async def _sort(state: Sqs, live: LiveQueue, entries: list[Entry], taken: Taken) -> bool:
+    """Add to `taken` what can be given, and send the rest where it belongs. Whether there was any of the latter."""
+    try:
+        given, gone, spent, target = _sorted(state, live, entries)
+    except BaseException:
+        live.index.give_back(entries)
+        raise
+    taken += given
     try:
         if gone:
             await discard(state, live, [entry.seq for entry in gone])
@@ -74,6 +107,11 @@ def _start(state: Sqs, live: LiveQueue, entry: Entry, now_ms: int, visibility_ms
 async def discard(state: Sqs, live: LiveQueue, seqs: list[int]) -> None:
     """Delete messages for good."""
     await state.writer.delete(seqs)
+    forget(state, live, seqs)
+
+
+def forget(state: Sqs, live: LiveQueue, seqs: Sequence[int]) -> None:
+    """Messages have been deleted."""
     for seq in seqs:
         if live.loaded:
             live.index.remove(seq)
@@ -106,7 +144,7 @@ def _move(live: LiveQueue, target: LiveQueue, message: Message, entry: Entry, no
     )
 
 
-def again(state: Sqs, live: LiveQueue, attempt: str, visibility_ms: int) -> list[tuple[Message, Entry]]:
+def again(state: Sqs, live: LiveQueue, attempt: str, visibility_ms: int) -> Taken:
     """What an earlier receive with the same attempt id was given, as far as it is still in flight unchanged."""
     until_ms, given = live.attempts.get(attempt, (0, []))
     now_ms = state.now_ms()

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from alonzo.core.context import Context
-from alonzo.dispatch import Params, Result
+from alonzo.dispatch import Call, Params, Result
 from alonzo.services.sqs.errors import bad_contents, invalid, invalid_value, missing
 from alonzo.services.sqs.live import LiveQueue
 from alonzo.services.sqs.message_attributes import (
@@ -22,7 +22,8 @@ from alonzo.services.sqs.message_attributes import (
 )
 from alonzo.services.sqs.models import DEDUPLICATION_MS, MAX_DELAY_S, Message, Queue, sequence_number
 from alonzo.services.sqs.state import Sqs
-from alonzo.services.sqs.store import NewMessage
+from alonzo.services.sqs.store import Duplicate, NewMessage
+from alonzo.services.sqs.writer import Sent, Told
 
 _TOKEN = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 _OTHER_TYPE = "The request includes a parameter that is not valid for this queue type."
@@ -47,7 +48,7 @@ class Outgoing:
     dedup_id: str | None
 
 
-def prepare(state: Sqs, ctx: Context, live: LiveQueue, entry: Params) -> Outgoing:
+def prepare(state: Sqs, ctx: Context | Call, live: LiveQueue, entry: Params) -> Outgoing:
     """Check one message. Raises ServiceError."""
     queue = live.queue
     body = entry.get("MessageBody")
@@ -78,7 +79,7 @@ def prepare(state: Sqs, ctx: Context, live: LiveQueue, entry: Params) -> Outgoin
     )
 
 
-def _tracing(ctx: Context) -> str | None:
+def _tracing(ctx: Context | Call) -> str | None:
     """The caller's trace goes on through the queue, as with AWS's SDKs."""
     header = ctx.trace_header
     return header if header and len(header) <= 1024 and not FORBIDDEN.search(header) else None
@@ -137,8 +138,19 @@ def _shown(value: str) -> str:
 
 async def send(state: Sqs, out: Outgoing) -> Result:
     """Write a message; it is on disk when the result (SendMessage's) is there."""
-    queue = out.live.queue
-    sent, before = await state.writer.send(partial(_draft, state, out))
+    return _result(out, *await state.writer.send(partial(_draft, state, out)))
+
+
+def send_nowait(state: Sqs, out: Outgoing, told: Told[Result]) -> None:
+    """The same for callers without a coroutine."""
+
+    def written(sent: Sent | None, error: BaseException | None) -> None:
+        told(_result(out, *sent) if sent is not None else None, error)
+
+    state.writer.send_nowait(partial(_draft, state, out), written)
+
+
+def _result(out: Outgoing, sent: Message, before: Duplicate | None) -> Result:
     result: Result = {
         "MD5OfMessageBody": out.md5,
         "MessageId": before.message_id if before is not None else sent.message_id,
@@ -147,7 +159,7 @@ async def send(state: Sqs, out: Outgoing) -> Result:
         result["MD5OfMessageAttributes"] = out.attributes_md5
     if out.system_md5 is not None:
         result["MD5OfMessageSystemAttributes"] = out.system_md5
-    if queue.fifo:
+    if out.live.queue.fifo:
         result["SequenceNumber"] = sequence_number(before.seq if before is not None else sent.seq)
     return result
 

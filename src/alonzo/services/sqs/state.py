@@ -55,6 +55,11 @@ class Sqs:
             self.urls[url, ctx.region] = known
         return known
 
+    def known(self, region: str, url: str) -> LiveQueue | None:
+        """The queue of a QueueUrl that has been read before; None says nothing."""
+        key = self.urls.get((url, region))
+        return self.queues.find(key) if key is not None else None
+
     def live(self, ctx: Context, url: str) -> LiveQueue:
         """The queue of a QueueUrl. Raises QueueDoesNotExist."""
         found = self.queues.find(self.key(ctx, url))

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -25,18 +26,25 @@ _FLUSHED = 256
 #: Makes a message once its number is known.
 Draft = Callable[[int], NewMessage]
 MoveDraft = Callable[[int], Move]
+T = TypeVar("T")
+#: Is told once how writing ended: the outcome when it is on disk, or the error.
+Told = Callable[[T | None, BaseException | None], None]
+#: A message as it was written, or what it repeats.
+Sent = tuple[Message, Duplicate | None]
+#: The numbers of the messages deleted.
+Deleted = Sequence[int]
 
 
 @dataclass(slots=True)
 class _Group:
-    sends: list[tuple[Draft, asyncio.Future[tuple[Message, Duplicate | None]]]] = field(default_factory=list)
-    moves: list[tuple[MoveDraft, asyncio.Future[Move]]] = field(default_factory=list)
+    sends: list[tuple[Draft, Told[Sent]]] = field(default_factory=list)
+    moves: list[tuple[MoveDraft, Told[Move]]] = field(default_factory=list)
     deletes: list[int] = field(default_factory=list)
-    deleted: list[asyncio.Future[None]] = field(default_factory=list)
+    deleted: list[tuple[Deleted, Told[Deleted]]] = field(default_factory=list)
 
 
 class Writer:
-    """Sends, deletes and moves; each is on disk when its future is done."""
+    """Sends, deletes and moves; each is on disk when its future is done, or its caller told."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
@@ -59,22 +67,30 @@ class Writer:
         """The greatest number given so far."""
         return self._last_seq
 
-    def send(self, draft: Draft) -> asyncio.Future[tuple[Message, Duplicate | None]]:
-        future: asyncio.Future[tuple[Message, Duplicate | None]] = asyncio.get_running_loop().create_future()
-        self._group().sends.append((draft, future))
+    def send(self, draft: Draft) -> asyncio.Future[Sent]:
+        future: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
+        self.send_nowait(draft, _telling(future))
         return future
+
+    def send_nowait(self, draft: Draft, told: Told[Sent]) -> None:
+        """The same for callers without a coroutine. What is handed over without a pause in between is one group."""
+        self._group().sends.append((draft, told))
 
     def move(self, draft: MoveDraft) -> asyncio.Future[Move]:
         future: asyncio.Future[Move] = asyncio.get_running_loop().create_future()
-        self._group().moves.append((draft, future))
+        self._group().moves.append((draft, _telling(future)))
         return future
 
-    def delete(self, seqs: Sequence[int]) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def delete(self, seqs: Deleted) -> asyncio.Future[Deleted]:
+        future: asyncio.Future[Deleted] = asyncio.get_running_loop().create_future()
+        self.delete_nowait(seqs, _telling(future))
+        return future
+
+    def delete_nowait(self, seqs: Deleted, told: Told[Deleted]) -> None:
+        """The same for callers without a coroutine."""
         group = self._group()
         group.deletes.extend(seqs)
-        group.deleted.append(future)
-        return future
+        group.deleted.append((seqs, told))
 
     def touch(self, entry: Entry) -> None:
         """What receiving changed is written by the next `flush`."""
@@ -147,22 +163,38 @@ class Writer:
             before = duplicates.get(one.message.seq) if duplicates else None
             if before is None:
                 self.on_sent(one)
-            if not sent.done():
-                sent.set_result((one.message, before))
+            _tell(sent, (one.message, before), None)
         for (_, moved), move in zip(group.moves, moves, strict=True):
             self.on_moved(move)
-            if not moved.done():
-                moved.set_result(move)
-        for deleted in group.deleted:
-            if not deleted.done():
-                deleted.set_result(None)
+            _tell(moved, move, None)
+        for seqs, deleted in group.deleted:
+            _tell(deleted, seqs, None)
+
+
+def _tell(told: Told[T], outcome: T | None, error: BaseException | None) -> None:
+    try:
+        told(outcome, error)
+    except Exception:  # the others are to be told all the same
+        log.exception("what follows on a write failed")
 
 
 def _fail(group: _Group, error: BaseException) -> None:
-    futures: list[asyncio.Future[object]] = [f for _, f in group.sends]  # type: ignore[misc]
-    futures += [f for _, f in group.moves]  # type: ignore[misc]
-    futures += group.deleted  # type: ignore[arg-type]
-    for future in futures:
-        if not future.done():
+    for _, sent in group.sends:
+        _tell(sent, None, error)
+    for _, moved in group.moves:
+        _tell(moved, None, error)
+    for _, deleted in group.deleted:
+        _tell(deleted, None, error)
+
+
+def _telling(future: asyncio.Future[T]) -> Told[T]:
+    def told(outcome: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(outcome)  # type: ignore[arg-type]
+        else:
             future.set_exception(error)
             future.exception()  # a caller that has gone is no reason to complain
+
+    return told

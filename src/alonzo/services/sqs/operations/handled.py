@@ -29,19 +29,31 @@ async def _delete(state: Sqs, live: LiveQueue, params: Params) -> Result:
 
     Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html
     """
+    seq = find(live, params)
+    if seq is not None:
+        await discard(state, live, [seq])
+        deleted(live)
+    return {}
+
+
+def find(live: LiveQueue, params: Params) -> int | None:
+    """The message that a DeleteMessage means; None where there is nothing to do. Raises ServiceError."""
     handle = params.get("ReceiptHandle")
     if not handle:
         raise missing("ReceiptHandle")
     seq, receipt = read_handle(handle, live.queue.id)
     entry = live.ready().entries.get(seq)
     if entry is None or entry.receipt != receipt:
-        return {}
+        return None
     if live.queue.fifo and entry.state is not State.IN_FLIGHT:
         raise expired_handle(handle)
-    await discard(state, live, [seq])
+    return seq
+
+
+def deleted(live: LiveQueue) -> None:
+    """After messages were deleted: the rest of a FIFO queue's group may be received now."""
     if live.queue.fifo:
-        live.wake()  # the rest of its group may be received now
-    return {}
+        live.wake()
 
 
 async def change_message_visibility(state: Sqs, ctx: Context, params: Params) -> Result:

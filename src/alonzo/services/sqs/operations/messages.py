@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from alonzo.core.context import Context
-from alonzo.dispatch import Params, Result
+from alonzo.dispatch import Call, Params, Result
 from alonzo.services.sqs.batches import check_batch, each
 from alonzo.services.sqs.errors import batch_too_long, invalid, invalid_value, no_queue, over_limit, unknown_attribute
 from alonzo.services.sqs.handles import write_handle
@@ -21,9 +21,10 @@ from alonzo.services.sqs.models import (
     MAX_VISIBILITY_S,
     MAX_WAIT_S,
     Message,
+    Queue,
     sequence_number,
 )
-from alonzo.services.sqs.receiving import again, take
+from alonzo.services.sqs.receiving import Taken, again, take
 from alonzo.services.sqs.sending import Outgoing, check_token, prepare, send
 from alonzo.services.sqs.state import Sqs
 
@@ -47,30 +48,33 @@ _MAX_ATTEMPTS = 10_000
 
 async def send_message(state: Sqs, ctx: Context, params: Params) -> Result:
     live = state.live(ctx, params["QueueUrl"])
-    out = prepare(state, ctx, live, params)
-    _check_size(live, out)
-    return await send(state, out)
+    return await send(state, outgoing(state, ctx, live, params))
 
 
-def _check_size(live: LiveQueue, out: Outgoing) -> None:
-    limit = live.queue.max_bytes
+def outgoing(state: Sqs, ctx: Context | Call, live: LiveQueue, params: Params) -> Outgoing:
+    """One message that satisfies every rule. Raises ServiceError."""
+    out, limit = prepare(state, ctx, live, params), live.queue.max_bytes
     if out.size > limit:
         raise invalid(f"One or more parameters are invalid. Reason: Message must be shorter than {limit} bytes.")
+    return out
 
 
 async def send_message_batch(state: Sqs, ctx: Context, params: Params) -> Result:
     live = state.live(ctx, params["QueueUrl"])
+
+    async def one(entry: Params) -> Result:
+        return await send(state, outgoing(state, ctx, live, entry))
+
+    return await each(entries_to_send(params), one)
+
+
+def entries_to_send(params: Params) -> list[Params]:
+    """A batch's entries. Raises ServiceError where the batch as a whole is refused."""
     entries = check_batch(params["Entries"], "SendMessageBatchRequestEntry")
     size = sum(map(_size, entries))
     if size > MAX_MESSAGE_BYTES:
         raise batch_too_long(MAX_MESSAGE_BYTES, size)
-
-    async def one(entry: Params) -> Result:
-        out = prepare(state, ctx, live, entry)
-        _check_size(live, out)
-        return await send(state, out)
-
-    return await each(entries, one)
+    return entries
 
 
 def _size(entry: Params) -> int:
@@ -82,9 +86,18 @@ def _size(entry: Params) -> int:
     return size
 
 
-async def receive_message(state: Sqs, ctx: Context, params: Params) -> Result:
-    live = state.live(ctx, params["QueueUrl"])
-    queue = live.queue
+class Receive(NamedTuple):
+    """What a ReceiveMessage asks for."""
+
+    limit: int
+    visibility_ms: int
+    wait_s: int
+    names: list[str]
+    attempt: str | None
+
+
+def read_receive(queue: Queue, params: Params) -> Receive:
+    """Raises ServiceError."""
     limit = _between(params, "MaxNumberOfMessages", 1, 10, 1)
     visibility_s = _between(params, "VisibilityTimeout", 0, MAX_VISIBILITY_S, queue.visibility_ms // 1000)
     wait_s = _wait_s(params, queue.wait_s)
@@ -101,30 +114,50 @@ async def receive_message(state: Sqs, ctx: Context, params: Params) -> Result:
                 "ReceiveRequestAttemptId",
                 "The request includes a parameter that is not valid for this queue type.",
             )
-    found = again(state, live, attempt, visibility_s * 1000) if attempt is not None else []
-    found = found or await _wait(state, live, limit, visibility_s * 1000, wait_s)
+    return Receive(limit, visibility_s * 1000, wait_s, names, attempt)
+
+
+async def receive_message(state: Sqs, ctx: Context, params: Params) -> Result:
+    live = state.live(ctx, params["QueueUrl"])
+    asked = read_receive(live.queue, params)
+    attempt = asked.attempt
+    found = again(state, live, attempt, asked.visibility_ms) if attempt is not None else []
+    found = found or await _wait(state, live, asked.limit, asked.visibility_ms, asked.wait_s)
     if attempt is not None and found and len(live.attempts) < _MAX_ATTEMPTS:
         given = [(entry.seq, entry.receipt) for _, entry in found]
         live.attempts[attempt] = (state.now_ms() + DEDUPLICATION_MS, given)
+    return received(live, params, asked, found)
+
+
+def received(live: LiveQueue, params: Params, asked: Receive, found: Taken) -> Result:
+    """A ReceiveMessage's result."""
     if not found:
         return {}
     wanted = params.get("MessageAttributeNames") or ()
-    return {"Messages": [_shown(live, message, entry, names, wanted) for message, entry in found]}
+    return {"Messages": [_shown(live, message, entry, asked.names, wanted) for message, entry in found]}
 
 
-async def _wait(
-    state: Sqs, live: LiveQueue, limit: int, visibility_ms: int, wait_s: float
-) -> list[tuple[Message, Entry]]:
+def full(live: LiveQueue) -> bool:
+    """So much is in flight that nothing more is given."""
+    return not live.queue.fifo and live.index.in_flight >= MAX_IN_FLIGHT
+
+
+def others_may(live: LiveQueue) -> None:
+    """After a receive: a wake-up that came for its messages may be wanted for others."""
+    if live.index.indexed:
+        live.wake()
+
+
+async def _wait(state: Sqs, live: LiveQueue, limit: int, visibility_ms: int, wait_s: float) -> Taken:
     until = state.parts.clock.now() + wait_s
     while True:
-        if not live.queue.fifo and live.index.in_flight >= MAX_IN_FLIGHT:
+        if full(live):
             if wait_s == 0:
                 raise over_limit("Too many messages are in flight: no more than 120000 can be at one time.")
         else:
             found = await take(state, live, limit, visibility_ms)
             if found:
-                if live.index.indexed:
-                    live.wake()  # a wake-up that came for these messages may be wanted for others
+                others_may(live)
                 return found
         if live.deleted:
             raise no_queue()
