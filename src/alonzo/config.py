@@ -57,7 +57,11 @@ class Settings:
     )
     account_concurrency: int = _setting(1000, "Concurrent executions of an account in a region.")
     max_environments: int = _setting(2000, "Execution environments on this machine at most.")
-    idle_timeout_s: float = _setting(300.0, "An idle execution environment is ended after this time.", unit="s")
+    idle_timeout_s: float = _setting(
+        300.0,
+        "An idle execution environment is ended after this time, or earlier where nearly all were used again sooner.",
+        unit="s",
+    )
     freeze_after_ms: int = _setting(50, "An idle execution environment is frozen after this time.", unit="ms")
     retry_base_s: float = _setting(
         60.0, "Delay before the first retry of a failed asynchronous invocation; the second takes twice that.", unit="s"

@@ -75,6 +75,25 @@ async def test_idle_environments_expire(make: Any) -> None:
         assert (await answer(world, fv))[0] != pid
 
 
+async def test_environments_of_a_busy_function_are_not_kept_long(make: Any) -> None:
+    """Where nearly all calls follow within a second, what has been idle for 15 seconds is not needed again."""
+    clock = FakeClock()
+    async with make(clock=clock, idle_timeout_s=300, freeze_after_ms=1) as world:
+        fv, rare = world.function("f", COUNT), world.function("rare", COUNT)
+        pid, _ = await answer(world, fv)
+        await answer(world, rare)
+        environment = next(iter(world.engine.pools._pool(fv).all))
+        for _ in range(25):
+            assert await soon(lambda: environment.frozen)
+            await clock.advance(0.5)
+            assert (await answer(world, fv))[0] == pid
+        assert len(world.served) == 2
+        assert await soon(lambda: environment.frozen)
+        await clock.advance(16)
+        assert await soon(lambda: len(world.served) == 1)
+        assert (await answer(world, rare))[1] == 2  # of which little is known
+
+
 async def test_a_new_revision_retires_the_old_environments(world: Any) -> None:
     """After a change of code or configuration no old environment takes an invocation, and the old ones end."""
     fv = world.function("f", COUNT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,11 +12,14 @@ from alonzo.core.clock import Clock
 from alonzo.engine.concurrency import throttled
 from alonzo.engine.environments import ExecutionEnvironment, Phase
 from alonzo.engine.function import FunctionVersion
+from alonzo.engine.keepalive import LEAST_S, IdleTimes
 from alonzo.engine.runs import Run
 from alonzo.engine.tasks import Tasks
 
 #: How long a request waits for an environment that has answered already, before it has a new one made, in seconds.
 _SOON_S = 0.02
+#: Versions whose idle times are remembered.
+_REMEMBERED = 4_096
 #: An environment ends this long before its credentials do, beside its function's time-out.
 CREDENTIALS_MARGIN_S = 300.0
 _IDLE = Phase.IDLE
@@ -37,6 +40,7 @@ class Pool:
         self._clock = pools.clock
         #: How long an environment's credentials must still be valid, in seconds.
         self._life_s = fv.timeout_s + CREDENTIALS_MARGIN_S
+        self.times = pools.times_of(fv)
         self._finishing: set[ExecutionEnvironment] = set()
         self._waiters: dict[Run, asyncio.TimerHandle] = {}
         self._heirlooms: list[ExecutionEnvironment] = []
@@ -46,8 +50,10 @@ class Pool:
     def take_nowait(self) -> ExecutionEnvironment | None:
         while idle := self.provisioned or self.idle:
             environment = idle.pop()
-            environment.idle_since = math.inf  # the freezer must leave it alone
+            since, environment.idle_since = environment.idle_since, math.inf  # the freezer must leave it alone
             if self._fit(environment):
+                if environment.frozen:  # shorter waits say nothing of how long to keep it
+                    self.times.used_after(self._clock.monotonic() - since)
                 return environment
             environment.discard(keep_tmp=False)
         return None
@@ -145,10 +151,19 @@ class Pool:
                 self._heirlooms.remove(environment)
                 self._pools.tasks.start(environment.release())
 
-    @property
-    def oldest(self) -> float:
-        """Since when the longest idle environment, or kept /tmp, has been waiting (monotonic; inf: there is none)."""
-        return min((environment.idle_since for environment in (*self.idle, *self._heirlooms)), default=math.inf)
+    def due(self, most_s: float) -> float:
+        """When the first of the idle environments and kept /tmp folders expires (monotonic; inf: there is none)."""
+        idle = min((environment.idle_since for environment in self.idle), default=math.inf)
+        kept = min((environment.idle_since for environment in self._heirlooms), default=math.inf)
+        return min(idle + self.times.worth_s(most_s), kept + most_s)
+
+    def expire(self, now: float, most_s: float) -> None:
+        """End what has been idle for longer than it is worth keeping, at most `most_s`."""
+        before = now - self.times.worth_s(most_s)
+        for environment in tuple(self.idle):
+            if environment.idle_since <= before:
+                environment.discard(keep_tmp=False)
+        self.drop_heirlooms(now - most_s)
 
     @property
     def empty(self) -> bool:
@@ -175,6 +190,7 @@ class Pools:
         self._freeze_after_s = freeze_after_ms / 1000
         self._pools: dict[tuple[str, str, str], Pool] = {}
         self._live: set[Pool] = set()
+        self._times: OrderedDict[tuple[str, str], IdleTimes] = OrderedDict()
         self._resting: deque[tuple[float, float, ExecutionEnvironment]] = deque()
         self._freezer: asyncio.TimerHandle | None = None
         self._some_idle = asyncio.Event()
@@ -188,6 +204,15 @@ class Pools:
             pool = self._pools[key] = Pool(self, fv)
             self._live.add(pool)
         return pool
+
+    def times_of(self, fv: FunctionVersion) -> IdleTimes:
+        """How long the version's environments wait to be used again; it outlives a change of the function."""
+        key = (fv.arn, fv.version)
+        times = self._times.setdefault(key, IdleTimes())
+        self._times.move_to_end(key)
+        if len(self._times) > _REMEMBERED:
+            self._times.popitem(last=False)
+        return times
 
     def take_nowait(self, fv: FunctionVersion) -> ExecutionEnvironment | None:
         """An idle environment, or None. It may be frozen."""
@@ -283,24 +308,21 @@ class Pools:
     async def run(self) -> None:
         """End what has been idle too long, until cancelled."""
         while True:
-            oldest = min((pool.oldest for pool in self._live), default=math.inf)
-            if oldest == math.inf:
+            due = min((pool.due(self._idle_timeout_s) for pool in self._live), default=math.inf)
+            if due == math.inf:
                 self._some_idle.clear()
                 await self._some_idle.wait()
                 continue
-            wait_s = oldest + self._idle_timeout_s - self.clock.monotonic()
-            if wait_s > 0:
-                await self.clock.sleep(wait_s)
+            wait_s = due - self.clock.monotonic()
+            if wait_s > 0:  # not for longer than a pool that learns meanwhile may take to want it
+                await self.clock.sleep(min(wait_s, LEAST_S))
             self.expire()
 
     def expire(self) -> None:
-        """End every environment, and every kept /tmp, that has been idle for the time-out."""
-        before = self.clock.monotonic() - self._idle_timeout_s
+        """End every environment, and every kept /tmp, that has been idle for too long."""
+        now = self.clock.monotonic()
         for pool in tuple(self._live):
-            for environment in tuple(pool.idle):
-                if environment.idle_since <= before:
-                    environment.discard(keep_tmp=False)
-            pool.drop_heirlooms(before)
+            pool.expire(now, self._idle_timeout_s)
             self.left(pool)
 
     def close(self, error: Exception) -> None:
