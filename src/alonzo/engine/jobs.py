@@ -337,12 +337,13 @@ class JobStore:
                 handed_over.append({"seq": job.seq, "origin": job.what.request_id, "empty": b""})
             else:
                 done.append(job.seq)
-        if handed_over:
-            connection.execute(_EVENT_DONE, handed_over)
-            connection.execute(_EVENT_KEPT, handed_over)
+        # Deliveries first: an event that is settled with its delivery, as most are, is then simply deleted.
         _DONE.run(connection, done)
         if deliveries:
             connection.execute(_DELIVERED, deliveries)
+        if handed_over:
+            connection.execute(_EVENT_DONE, handed_over)
+            connection.execute(_EVENT_KEPT, handed_over)
         if retries:
             connection.execute(_RETRY, retries)
         return self.insert(connection, follow_up, now)[0]

@@ -1,7 +1,8 @@
-"""Writes what became of jobs: the first outcome at once, those that follow it closely together.
+"""Writes what became of jobs: those that come closely together in one transaction, unless somebody waits for more.
 
 An outcome that waits costs nothing but a repeated run if the server is killed meanwhile, which is what "at least once"
-allows; a transaction for each costs more than many a function.
+allows. A transaction for each costs more than many a function, and holds up whatever is to be written next: the event
+that a delivery has just handed over, the next object.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from alonzo.storage import Database, StorageError
 
 log = logging.getLogger(__name__)
 
-#: How long outcomes are gathered after others were written, in real seconds, and how many at most.
+#: How long outcomes are gathered, in real seconds, and how many at most.
 _GATHER_S = 0.02
 _GATHERED = 256
 
@@ -39,20 +40,24 @@ class Settling:
         self._settled = settled
         self._waiting: list[Settlement] = []
         self._due = asyncio.Event()
-        self._gathering = False
+        self._gathering: asyncio.TimerHandle | None = None
 
     def add(self, settlement: Settlement) -> None:
-        """Write an outcome soon; what follows from it keeps nobody waiting."""
+        """Write an outcome soon; at once, with all that wait, where something follows from it."""
         self._waiting.append(settlement)
-        if not self._gathering or settlement.follow_up or len(self._waiting) >= _GATHERED:
+        if settlement.follow_up or len(self._waiting) >= _GATHERED:
             self._due.set()
+        elif self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(_GATHER_S, self._due.set)
 
     async def run(self) -> None:
         """Until cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
             await self._due.wait()
             self._due.clear()
+            if self._gathering is not None:
+                self._gathering.cancel()
+                self._gathering = None
             try:
                 await self.flush()
             except Exception as error:
@@ -63,15 +68,6 @@ class Settling:
                     log.exception("outcomes cannot be written; they are tried again")
                 await self._clock.sleep(1.0)
                 self._due.set()
-                continue
-            if not self._gathering:
-                self._gathering = True
-                loop.call_later(_GATHER_S, self._gathered)
-
-    def _gathered(self) -> None:
-        self._gathering = False
-        if self._waiting:
-            self._due.set()
 
     async def flush(self) -> None:
         """Write every outcome that waits."""
