@@ -14,6 +14,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"
 _UNUSUAL = frozenset({"transfer-encoding", "upgrade", "expect", "te", "trailer", "keep-alive", "proxy-connection"})
 #: Heads above this size, in bytes, and of more fields are the parser's.
 _MAX_HEAD, _MAX_FIELDS = 8_192, 64
+_PRINTABLE = bytes(range(0x20, 0x7F))
 #: Names of fields remembered in lower case.
 _MAX_NAMES = 1_024
 
@@ -46,9 +47,15 @@ class HeadReader:
         end = data.find(b"\r\n\r\n", 0, _MAX_HEAD)
         if end < 0:
             return None
-        head = data[:end].decode("latin-1")
+        raw = data[:end]
+        breaks = raw.translate(None, _PRINTABLE)
+        try:
+            head = raw.decode("ascii")
+        except UnicodeDecodeError:
+            return None
         lines = head.split("\r\n")
-        if len(lines) > _MAX_FIELDS or not head.isascii() or not "".join(lines).isprintable():
+        # Nothing but printable characters and the ends of the lines.
+        if len(lines) > _MAX_FIELDS or breaks != b"\r\n" * (len(lines) - 1):
             return None
         method, _, rest = lines[0].partition(" ")
         target = rest[:-9]

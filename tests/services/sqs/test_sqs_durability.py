@@ -12,6 +12,29 @@ from alonzo.testing import Server
 from alonzo.testing.clock import settle
 
 
+async def test_a_message_is_whole_after_a_restart(start: Any) -> None:
+    """Body, attributes of each type, group, deduplication id and trace come back from disk as they were sent."""
+    attributes = {
+        "b": {"DataType": "Binary", "BinaryValue": bytes(range(256))},
+        "s": {"DataType": "String", "StringValue": "ä\n"},
+    }
+    more = {"MessageGroupId": "g", "MessageDeduplicationId": "d", "MessageAttributes": attributes}
+    async with start() as api:
+        url = await api.queue("q.fifo")
+        await api.send(url, "ü \U0001f600", trace="Root=1-a", **more)
+        await api.send(url, "plain", MessageGroupId="h", MessageDeduplicationId="e")
+        before = await api.receive(url, VisibilityTimeout=0)
+    async with start() as api:
+        after = await api.receive(url)
+    for one, other in zip(before, after, strict=True):
+        for message in (one, other):
+            del message["ReceiptHandle"], message["Attributes"]["ApproximateReceiveCount"]
+            del message["Attributes"]["ApproximateFirstReceiveTimestamp"]
+        assert one == other
+    assert after[0]["MessageAttributes"] == attributes
+    assert after[0]["Attributes"]["AWSTraceHeader"] == "Root=1-a"
+
+
 async def test_receives_are_remembered_after_a_moment(start: Any) -> None:
     """Counts, first receive, visibility and receipts of more than half a second ago outlive the process."""
     async with start() as api:

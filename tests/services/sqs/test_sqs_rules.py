@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from alonzo.core.errors import ServiceError
+from alonzo.services.sqs.message_attributes import forbidden
 
 INVALID = "InvalidParameterValueException"
 
@@ -313,3 +314,12 @@ async def test_the_callers_trace_goes_along(api: Any) -> None:
     await api.send(url, "none")
     got = {one["Body"]: one["Attributes"].get("AWSTraceHeader") for one in await api.receive(url)}
     assert got == {"own": "Root=1-2-3", "request's": "Root=4", "none": None}
+
+
+def test_every_character() -> None:
+    """A message may contain the characters that XML 1.0 has, and no others, alone and beside others."""
+    ranges = [(0x9, 0xA), (0xD, 0xD), (0x20, 0xD7FF), (0xE000, 0xFFFD), (0x10000, 0x10FFF), (0x10FFFF, 0x10FFFF)]
+    allowed = {code for low, high in ranges for code in range(low, high + 1)}
+    for beside in ("a", "ä"):
+        found = {code for code in (*range(0x11000), 0x10FFFF) if not forbidden(f"{beside}{chr(code)}\n")}
+        assert found == allowed

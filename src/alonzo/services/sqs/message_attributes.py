@@ -20,10 +20,19 @@ from alonzo.services.sqs.models import MAX_MESSAGE_ATTRIBUTES
 Attributes = Mapping[str, Mapping[str, Any]]
 
 #: Characters that no message may contain: those that XML 1.0 does not have.
-FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: Those of ASCII that it may contain.
+_ASCII = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x80)])
 _NAME = re.compile(r"[A-Za-z0-9_\-.]{1,256}")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _KINDS = ("String", "Number", "Binary")
+
+
+def forbidden(text: str) -> bool:
+    """Whether a text has characters that no message may contain."""
+    if text.isascii():  # nearly all are, and this takes a tenth of the time
+        return bool(text.encode().translate(None, _ASCII))
+    return _FORBIDDEN.search(text) is not None
 
 
 def check_attributes(attributes: Attributes) -> int:
@@ -42,7 +51,7 @@ def _check(name: str, value: Mapping[str, Any]) -> int:
         raise invalid(f"The message attribute '{name}' must contain non-empty message attribute type.")
     if len(data_type.encode(errors="replace")) > 256:
         raise invalid(f"The message attribute type of '{name}' must be shorter than 256 bytes.")
-    if FORBIDDEN.search(data_type):
+    if forbidden(data_type):
         raise bad_contents()
     kind = data_type.partition(".")[0]
     if kind not in _KINDS:
@@ -60,7 +69,7 @@ def _check(name: str, value: Mapping[str, Any]) -> int:
         )
     if kind == "Binary":
         return len(name) + len(data_type) + len(given)
-    if FORBIDDEN.search(given):
+    if forbidden(given):
         raise bad_contents()
     if kind == "Number" and not _NUMBER.fullmatch(given):
         raise invalid(f"Can't cast the value of message (user) attribute '{name}' to a number.")
@@ -98,7 +107,7 @@ def check_system_attributes(attributes: Attributes) -> tuple[str | None, int]:
     text = found.get("StringValue")
     if found.get("DataType") != "String" or not text:
         raise invalid("The message system attribute 'AWSTraceHeader' must contain a non-empty value of type 'String'.")
-    if FORBIDDEN.search(text):
+    if forbidden(text):
         raise bad_contents()
     return text, len(text)
 

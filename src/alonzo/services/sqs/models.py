@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -135,8 +135,7 @@ class Redrive:
     max_receives: int
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What never changes of a message. `attributes` is what `message_attributes.pack` made of them, if any."""
 
     seq: int

@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from alonzo.core.context import Context
 from alonzo.dispatch import Call, Params, Result
 from alonzo.services.sqs.errors import bad_contents, invalid, invalid_value, missing
 from alonzo.services.sqs.live import LiveQueue
 from alonzo.services.sqs.message_attributes import (
-    FORBIDDEN,
     check_attributes,
     check_system_attributes,
     digest,
+    forbidden,
     pack,
 )
 from alonzo.services.sqs.models import DEDUPLICATION_MS, MAX_DELAY_S, Message, Queue, sequence_number
@@ -29,8 +28,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 _OTHER_TYPE = "The request includes a parameter that is not valid for this queue type."
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A message that satisfies every rule but those of size."""
 
     live: LiveQueue
@@ -54,7 +52,7 @@ def prepare(state: Sqs, ctx: Context | Call, live: LiveQueue, entry: Params) -> 
     body = entry.get("MessageBody")
     if not body:
         raise missing("MessageBody")
-    if FORBIDDEN.search(body):
+    if forbidden(body):
         raise bad_contents()
     encoded = body.encode()
     attributes = entry.get("MessageAttributes")
@@ -82,7 +80,7 @@ def prepare(state: Sqs, ctx: Context | Call, live: LiveQueue, entry: Params) -> 
 def _tracing(ctx: Context | Call) -> str | None:
     """The caller's trace goes on through the queue, as with AWS's SDKs."""
     header = ctx.trace_header
-    return header if header and len(header) <= 1024 and not FORBIDDEN.search(header) else None
+    return header if header and len(header) <= 1024 and not forbidden(header) else None
 
 
 def _delay_ms(queue: Queue, seconds: int | None) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import Connection, delete, func, select
 
 from alonzo.services.sqs.models import Message, Queue
 from alonzo.services.sqs.store.tables import CHUNK, dedups, garbage, messages
 from alonzo.services.sqs.store.writing import Held, delete_messages
+from alonzo.storage import ForKeys
 
 _HELD = (
     messages.c.seq,
@@ -18,19 +19,6 @@ _HELD = (
     messages.c.first_ms,
     messages.c.receipt,
     messages.c.group_id,
-)
-_FIXED = (
-    messages.c.seq,
-    messages.c.queue_id,
-    messages.c.message_id,
-    messages.c.body,
-    messages.c.sent_ms,
-    messages.c.sender_id,
-    messages.c.attributes,
-    messages.c.group_id,
-    messages.c.dedup_id,
-    messages.c.trace,
-    messages.c.dlq_source,
 )
 
 
@@ -72,11 +60,11 @@ def following(connection: Connection, queue: Queue, after_seq: int, limit: int) 
     return [Held(*row) for row in rows]
 
 
-_READ = select(*_FIXED).where(messages.c.seq.in_(bindparam("seqs", expanding=True)))
+_READ = ForKeys(f"SELECT {', '.join(Message._fields)} FROM {messages.name} WHERE seq IN (?)")
 
 
 def read_messages(connection: Connection, seqs: Sequence[int]) -> list[Message]:
-    return [Message(*row) for row in connection.execute(_READ, {"seqs": list(seqs)})]
+    return [Message(*row) for row in _READ.run(connection, seqs)]
 
 
 def expired(connection: Connection, queue: Queue, before_ms: int) -> list[int]:
