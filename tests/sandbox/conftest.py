@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from alonzo.sandbox.base import Environment, Exit, Mount, Sandbox, Spec, Zygote
+from alonzo.runtimes import bootstraps
+from alonzo.sandbox.base import Environment, Exit, Mount, Sandbox, Snapshot, Spec, Zygote
 from alonzo.sandbox.namespaces import NamespaceSandbox
 from alonzo.sandbox.process import ProcessSandbox
 
@@ -65,6 +67,19 @@ if "_ALONZO_ORDER" in os.environ:
 """
 
 
+#: Rests until a snapshot is taken of it; each environment that goes on from that runs the file that only it has.
+RESTING = """
+import sys
+sys.path.insert(0, "/var/rest")
+import _alonzo_snapshot, _socket
+
+connection = _socket.socket()
+connection.connect(("169.254.100.1", 9001))
+_alonzo_snapshot.rest(connection.detach(), "GET /rest HTTP/1.1\\r\\n", (62,))
+exec(open("/var/code/main.py").read())
+"""
+
+
 def _ordinary_python() -> str:
     """An interpreter that an ordinary user can run; the tests' own may lie in root's home."""
     for candidate in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3", "/usr/bin/python3.12"):
@@ -106,6 +121,7 @@ class Backend:
     task: Path
     folder: Path
     zygote: Zygote | None = None
+    snapshot: Snapshot | None = None
     count: int = 0
     open: list[Environment] = field(default_factory=list)
 
@@ -121,12 +137,19 @@ class Backend:
             "AWS_ENDPOINT_URL": "http://169.254.100.1:4566",
             "PYTHONDONTWRITEBYTECODE": "1",
         } | changes.pop("env", {})
+        mounts = (*self.mounts, *changes.pop("mounts", ()))
+        snapshot = changes.pop("snapshot", self.snapshot) if argv is None else None
+        if snapshot is not None:
+            file = self.folder / f"code-{self.count}.py"
+            file.write_text(textwrap.dedent(code))
+            mounts = (*mounts, Mount(file, "/var/code/main.py"))
         return Spec(
             id=changes.pop("id", f"e{self.count}"),
             argv=argv or (self.python, "-I", "-S", "-c", textwrap.dedent(code)),
             env=env,
-            mounts=(*self.mounts, *changes.pop("mounts", ())),
+            mounts=mounts,
             zygote=self.zygote if argv is None else None,
+            snapshot=snapshot,
             **changes,
         )
 
@@ -146,6 +169,34 @@ class Backend:
             output = await read_all(environment.output)
             ended = await asyncio.wait_for(environment.wait(), 30)
             return Result(ended, output, environment.memory_peak())
+        finally:
+            await environment.release()
+
+    def rest_mount(self) -> Mount:
+        """What a program needs to rest."""
+        rest = self.folder / "rest"
+        if not rest.exists():
+            rest.mkdir()
+            shutil.copy(Path(bootstraps.__file__).with_name("snapshot.py"), rest / "_alonzo_snapshot.py")
+            rest.chmod(0o755)
+        return Mount(rest, "/var/rest")
+
+    async def rests(self, environment: Environment) -> tuple[socket.socket, int]:
+        """The connection on which a program rests, and where."""
+        loop = asyncio.get_running_loop()
+        connection, _ = await asyncio.wait_for(loop.sock_accept(environment.runtime_api), 20)
+        request = await asyncio.wait_for(loop.sock_recv(connection, 65536), 20)
+        assert b"Alonzo-Snapshot: " in request, request
+        return connection, int(request.partition(b"Alonzo-Snapshot: ")[2].split()[0], 16)
+
+    async def take(self, code: str = RESTING, **changes: Any) -> Snapshot:
+        """A snapshot of a program that comes to rest; nothing is left of the program."""
+        mounts = (self.rest_mount(), *changes.pop("mounts", ()))
+        environment = await self.create(code, template=True, snapshot=None, mounts=mounts, **changes)
+        try:
+            connection, frame = await self.rests(environment)
+            with connection:
+                return await environment.snapshot(frame, 256)
         finally:
             await environment.release()
 
@@ -180,7 +231,7 @@ async def start(name: str, folder: Path) -> Backend:
     sandbox: Sandbox
     if name == "process":
         sandbox, python = ProcessSandbox(), "/var/lang/bin/python3"
-    elif name in ("namespaces", "forked", "started"):
+    elif name in ("namespaces", "forked", "started", "restored"):
         require_root()
         sandbox, python = NamespaceSandbox(state), "/var/lang/bin/python3"
     else:
@@ -195,9 +246,12 @@ async def start(name: str, folder: Path) -> Backend:
         mounts = (*mounts, Mount(Path(sys.base_prefix), "/var/lang"))
     await sandbox.start()
     zygote = None
-    if name.startswith(("forked", "started")):
-        zygote = await _zygote(sandbox, folder, python, mounts[1:], forks=name.startswith("forked"))
-    return Backend(name, sandbox, python, mounts, task, folder, zygote)
+    if name.startswith(("forked", "started", "restored")):
+        zygote = await _zygote(sandbox, folder, python, mounts[1:], forks=not name.startswith("started"))
+    backend = Backend(name, sandbox, python, mounts, task, folder, zygote)
+    if name.startswith("restored"):
+        backend.snapshot = await backend.take()
+    return backend
 
 
 async def _zygote(sandbox: Sandbox, folder: Path, python: str, mounts: tuple[Mount, ...], *, forks: bool) -> Zygote:
@@ -237,7 +291,9 @@ async def backend(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator
     await stop(started)
 
 
-@pytest.fixture(params=["namespaces", "rootless", "forked", "forked rootless", "started"])
+@pytest.fixture(
+    params=["namespaces", "rootless", "forked", "forked rootless", "started", "restored", "restored rootless"]
+)
 async def isolated(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Backend]:
     """Each backend that isolates."""
     started = await start(request.param, folder)

@@ -49,6 +49,13 @@ class Zygote:
     forks: bool = True
 
 
+class Snapshot(Protocol):
+    """The memory of a process that rests (`Environment.snapshot`), from which others can go on."""
+
+    def discard(self) -> None:
+        """It is not needed any more; environments that came of it stay. Idempotent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """One execution environment.
@@ -62,6 +69,10 @@ class Spec:
     started before it, and its end does not end them. With a `zygote` the first process may be forked from that instead
     of being executed: then only the last word of `argv` counts, and nobody can tell the difference but by the time it
     takes. A backend without zygotes, or whose zygote is not ready, executes `argv`.
+
+    `template`: a snapshot will be taken of the first process, which then has another process id than it will have where
+    it is restored, so that whoever looks at that notices (as after a fork). With a `snapshot` the first process goes on
+    where that one rested; this needs its runtime's `zygote`, and `argv` and `env` do not count.
 
     Source: execution-environment contract §7 and §9.
     """
@@ -79,6 +90,8 @@ class Spec:
     tmp_of: str = ""
     gated: bool = False
     zygote: Zygote | None = None
+    template: bool = False
+    snapshot: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +161,12 @@ class Environment(Protocol):
 
     async def open_socket(self) -> socket.socket:
         """A new TCP socket, not connected, whose 127.0.0.1 and INSIDE_ADDRESS are the environment's own."""
+
+    async def snapshot(self, frame: int, most_mib: int) -> Snapshot:
+        """Copy the first process, which rests at the address `frame` (`restoring`), and at most so much of its memory.
+
+        Raises SandboxError where the backend cannot, or the process is none that can be copied.
+        """
 
     async def limit_cpu(self) -> None:
         """Apply the CPU share; until then, initialisation runs unthrottled."""

@@ -24,7 +24,7 @@ import os
 import resource
 import select
 
-from alonzo.sandbox import confine, mounts, smallinit, syscalls, wire
+from alonzo.sandbox import confine, mounts, restoring, smallinit, syscalls, wire
 from alonzo.sandbox.status import STATUS
 
 TELEMETRY_FD = 62
@@ -74,6 +74,7 @@ class Site:
         "netns",
         "output",
         "program",
+        "spare",
         "status",
         "telemetry",
         "trees",
@@ -91,18 +92,23 @@ class Site:
         self.into = into
         self.files = files
         self.output = self.telemetry = self.error = self.status = self.channel = -1
+        #: Leave out one process id, so that the first process has another than it has elsewhere.
+        self.spare = False
 
 
 class Order:
     """The program of one environment."""
 
-    __slots__ = ("argv", "cwd", "data_mib", "env", "gated", "nofile", "pids", "targets")
+    __slots__ = ("argv", "cwd", "data_mib", "env", "gated", "image", "nofile", "pids", "rest", "targets")
 
     def __init__(self, fields: list[bytes]) -> None:
         self.argv, self.env, (self.cwd,), self.targets = (wire.split(field) for field in fields[:4])
         # data_mib: only where no control group limits memory, else 0
         # gated: wait for a byte before executing, and do not take the others along at the end
         self.nofile, self.pids, self.data_mib, self.gated = (int(number) for number in fields[4].split())
+        #: Where in `image`, a descriptor, the first process goes on; empty: it executes `argv`, or is a zygote's.
+        self.rest = [int(number) for number in fields[5].split()] if len(fields) > 5 else []
+        self.image = -1
 
 
 class _Failed(Exception):
@@ -175,6 +181,7 @@ def forked(place: Place, site: Site) -> Order:
         _keep_only(place, site)
         enter(place, site)
         ours, theirs = _order_pipe()
+        _spare(site)
         first = os.fork()  # and not clone: Python and the C library must know that this is another process
         if first == 0:
             ours.close()
@@ -182,6 +189,8 @@ def forked(place: Place, site: Site) -> Order:
             if site.into >= 0:
                 _join_by_name(site.into)
             order = _be_first(place, site, theirs, is_fork=True)
+            if order.rest:
+                restoring.restore(order.image, *order.rest)
             _change_folder(order)
             os.close(_ERROR_FD)
             return order
@@ -209,14 +218,26 @@ def _order_pipe() -> tuple[_socket.socket, _socket.socket]:
     return ours, theirs
 
 
+def _spare(site: Site) -> None:
+    if site.spare:
+        pid = syscalls.clone(0)
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+
+
 def _obey(place: Place, site: Site) -> None:
     ours, theirs = _order_pipe()
+    _spare(site)
     first = syscalls.clone(0, site.into)
     if first == 0:
         try:
             ours.close()
             os.close(site.channel)
-            run(_be_first(place, site, theirs))
+            order = _be_first(place, site, theirs)
+            if order.rest:  # it would look like this program, not like the one that it was taken of
+                raise OSError(95, "a snapshot can be restored by its runtime's zygote only")
+            run(order)
         except BaseException as error:
             report(site.error, error)
         finally:
@@ -233,17 +254,17 @@ def _lead(place: Place, site: Site, ours: _socket.socket, first: int) -> None:
     if not message:  # never needed
         os._exit(0)
     order = Order(wire.unpack(message))
-    gate = [descriptors.pop()] if order.gated else []
+    last = [descriptors.pop()] if order.gated or order.rest else []
     mounts.show(order.targets, descriptors)
     if place.rootless and not place.root.path:
         # A zygote was executed inside the host's user namespace, so its clones, undumpable or not, belong in /proc to
         # the "root" of that, which is the function's own uid.
         mounts.hide_init()
-    wire.send(ours, message, gate)
+    wire.send(ours, message, last)
     with contextlib.suppress(OSError):  # the host may have given it up already
         wire.send(channel, COMPLETE)
     os.setpriority(os.PRIO_PROCESS, 0, max(place.priority, _PATIENT))  # what is left must not hold up the first process
-    _be_init(place, site, first, stay=bool(gate))
+    _be_init(place, site, first, stay=bool(order.gated))
 
 
 def _say_waiting(place: Place, channel: _socket.socket) -> None:
@@ -316,6 +337,8 @@ def _be_first(place: Place, site: Site, orders: _socket.socket, *, is_fork: bool
         os._exit(0)
     orders.close()
     order = Order(wire.unpack(message))
+    if order.rest:
+        order.image = gate.pop()
     os.setpriority(os.PRIO_PROCESS, 0, place.priority)
     set_limits(order)
     if gate and not os.read(gate[0], 1):  # nobody will let it go on

@@ -26,6 +26,10 @@ from alonzo.sandbox.status import STATUS
 _END_TIMEOUT_S = 30.0
 
 
+class Unanswered(SandboxError):
+    """The host has not answered in time; it may still do what it was asked."""
+
+
 class Owner(Protocol):
     """What an environment needs of its sandbox."""
 
@@ -56,6 +60,22 @@ class _Control:
             if descriptor >= 0:
                 os.close(descriptor)
         self.freeze = self.quota = -1
+
+
+class NamespaceSnapshot:
+    """A snapshot that the host keeps; see `base.Snapshot`."""
+
+    def __init__(self, id: str, owner: Owner) -> None:
+        self.id = id
+        self._owner = owner
+        self._discarded = False
+
+    def discard(self) -> None:
+        """See `base.Snapshot.discard`."""
+        if not self._discarded:
+            self._discarded = True
+            with contextlib.suppress(SandboxError):  # the host has died, and its snapshots with it
+                self._owner.send(wire.FORGET, self.id)
 
 
 class NamespaceEnvironment:
@@ -197,6 +217,16 @@ class NamespaceEnvironment:
         """See `base.Environment.open_socket`."""
         _, descriptors = await self._owner.request(wire.SOCKET, self.id)
         return socket.socket(fileno=descriptors[0])
+
+    async def snapshot(self, frame: int, most_mib: int) -> NamespaceSnapshot:
+        """See `base.Environment.snapshot`."""
+        snapshot = NamespaceSnapshot(self.id, self._owner)
+        try:
+            await self._owner.request(wire.SNAPSHOT, self.id, b"%d" % frame, b"%d" % (most_mib << 20))
+        except (Unanswered, asyncio.CancelledError):
+            snapshot.discard()
+            raise
+        return snapshot
 
     async def limit_cpu(self) -> None:
         """One write of the quota."""

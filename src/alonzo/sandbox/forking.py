@@ -21,7 +21,7 @@ import time
 from alonzo.sandbox import enter, mounts, syscalls, wire
 
 #: What a zygote needs of this package, in the order in which it can be run.
-BUNDLE = ("status", "wire", "syscalls", "cgroups", "mounts", "confine", "smallinit", "enter", "forking")
+BUNDLE = ("status", "wire", "syscalls", "cgroups", "mounts", "confine", "smallinit", "restoring", "enter", "forking")
 #: Names in a zygote's environment: the number of its socket, and what it imports beforehand.
 SOCKET_VARIABLE, IMPORTS_VARIABLE = "_ALONZO_ZYGOTE", "_ALONZO_IMPORTS"
 #: Room for an environment's own variables where the kernel shows those that a process was started with.
@@ -48,16 +48,19 @@ def pack_site(site: enter.Site) -> tuple[bytes, list[int]]:
     if site.into >= 0:
         descriptors.append(site.into)
     descriptors += [tree for tree, _ in site.trees]
-    return wire.pack(FORK, b"%d %d %d" % (site.uid, len(site.join), site.into >= 0), targets), descriptors
+    return wire.pack(
+        FORK, b"%d %d %d %d" % (site.uid, len(site.join), site.into >= 0, site.spare), targets
+    ), descriptors
 
 
 def _unpack_site(fields: list[bytes], descriptors: list[int]) -> enter.Site:
-    uid, joins, has_into = (int(number) for number in fields[1].split())
+    uid, joins, has_into, spare = (int(number) for number in fields[1].split())
     rest = descriptors[6:]
     join, rest = rest[:joins], rest[joins:]
     into = rest.pop(0) if has_into else -1
     site = enter.Site(descriptors[0], uid, join, into, [])
     site.channel, site.status, site.error, site.output, site.telemetry = descriptors[1:6]
+    site.spare = bool(spare)
     site.trees = list(zip(rest, wire.split(fields[2]), strict=True))
     return site
 

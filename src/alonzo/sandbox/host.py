@@ -19,6 +19,7 @@ from math import inf
 from time import monotonic
 
 from alonzo.sandbox import enter, joining, syscalls, wire
+from alonzo.sandbox.images import Images
 from alonzo.sandbox.joining import Joined
 from alonzo.sandbox.machine import Machine
 from alonzo.sandbox.stock import Slot
@@ -64,6 +65,7 @@ class Host:
         self.stock = self.machine.stock
         self.living: dict[bytes, Living] = {}
         self.zygotes = self.machine.zygotes
+        self.images = Images(folder)
         self._look_at = 0.0
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._watch(control.fileno(), self._receive)
@@ -127,6 +129,10 @@ class Host:
             self._release(fields[1])
         elif fields[0] in (wire.SPAWN, wire.SIGNAL, wire.SOCKET):
             self._serve(fields[0], fields[1], fields[2], fields[3:])
+        elif fields[0] == wire.SNAPSHOT:
+            self._take(fields[1], fields[2], *fields[3:5])
+        elif fields[0] == wire.FORGET:
+            self.images.forget(fields[1])
         elif fields[0] == wire.ZYGOTE:
             self._learn(fields[1], fields[2:])
         elif fields[0] == wire.STOP:
@@ -222,19 +228,24 @@ class Host:
         self._unwatch(zygote.channel.fileno())
         self.zygotes.lost(zygote)
 
-    def _slot(self, key: bytes, uid: int, *, linked: bool, usual: bool) -> Slot:
-        """A sandbox that comes of the zygote, or a plain one where that is not ready; of this uid if it is one."""
-        if usual and self.zygotes.starter(key) is not None:
+    def _slot(self, key: bytes, uid: int, *, linked: bool, usual: bool, spare: bool, must: bool) -> Slot:
+        """A sandbox that comes of the zygote, or a plain one where that is not ready; of this uid if it is one.
+
+        `must`: the zygote's or none; `spare`: see `Stock.slot`.
+        """
+        if usual and not must and self.zygotes.starter(key) is not None:
             return self.stock.slot((linked, key), uid)
         zygote = self.zygotes.ready(key)
         if zygote is not None:
             try:
-                return self.stock.slot((linked, key), uid)
+                return self.stock.slot((linked, key), uid, spare=spare)
             except (OSError, ValueError):
                 self._lose(zygote)
         elif key:
             self._begin_zygote(key)
-        return self.stock.slot((linked, b""), uid)
+        if must:
+            raise ValueError("the runtime's zygote is not ready, and without it no snapshot can be restored")
+        return self.stock.slot((linked, b""), uid, spare=spare)
 
     # -- create ----------------------------------------------------------------------------------------------------
 
@@ -248,7 +259,8 @@ class Host:
             self._reply(wire.FAILED, id, (str(error) or type(error).__name__).encode("utf-8", "replace"))
 
     def _make(self, id: bytes, fields: list[bytes]) -> None:
-        memory_mib, tmp_mib, pids, nofile, internet, gated = (int(number) for number in fields[5].split())
+        memory_mib, tmp_mib, pids, nofile, internet, gated, spare = (int(number) for number in fields[5].split())
+        image, rest = self.images.order(fields[8])
         words = wire.split(fields[4])
         mounts = sorted(zip(words[::2], words[1::2], strict=True), key=lambda pair: pair[1].count("/"))
         self.machine.root.prepare(mounts)
@@ -261,7 +273,7 @@ class Host:
             linked = bool(internet) and not self.stock.stocker.internet_problem
             usual = b"%d %d" % (nofile, pids) == enter.USUAL_LIMITS and fields[3] == b"/var/task"
             usual = usual and not gated and self.machine.groups is not None
-            slot = self._slot(fields[7], uid, linked=linked, usual=usual)
+            slot = self._slot(fields[7], uid, linked=linked, usual=usual, spare=bool(spare), must=bool(image))
             self._watch(slot.pidfd, lambda: self._lost(slot))
             if slot.kind[1]:
                 there = self.zygotes.targets(slot.kind[1])
@@ -272,11 +284,11 @@ class Host:
                 slot.group.limit(memory_mib + self.machine.allowance(tmp_mib), pids)
             targets = wire.join([target for _, target in mounts])
             data_mib = 0 if slot.group is not None else memory_mib
-            order = wire.pack(*fields[1:4], targets, b"%d %d %d %d" % (nofile, pids, data_mib, gated))
+            order = wire.pack(*fields[1:4], targets, b"%d %d %d %d" % (nofile, pids, data_mib, gated), rest)
             if gated:
                 gate = list(os.pipe())
             assert slot.channel is not None
-            wire.send(slot.channel, order, [disk.mount, *trees, *gate[:1]])
+            wire.send(slot.channel, order, [disk.mount, *trees, *gate[:1], *image])
             tree = Tree(slot.pid, memory_mib) if slot.group is None else None
             self._hand_over(Living(id, slot, disk, tree, b"%d %d %d 0" % (nofile, pids, data_mib)), gate[1:])
         except BaseException:
@@ -322,6 +334,27 @@ class Host:
         disk, former.disk = former.disk, None
         uid, former.slot.uid = former.slot.uid, -1
         return disk, uid
+
+    # -- snapshots -------------------------------------------------------------------------------------------------
+
+    def _take(self, id: bytes, number: bytes, frame: bytes, most: bytes) -> None:
+        """Copy an environment's process; the answer comes when that is done."""
+        try:
+            living = self.living.get(id)
+            if living is None or not living.running:
+                raise ValueError("the environment has ended")
+            processes = [*descendants(living.slot.pid), *(joined.pid for joined in living.joined.values())]
+            image = self.images.begin(id, processes, int(most))
+        except (OSError, ValueError) as error:
+            self._reply(wire.ANSWER, id, number, str(error).encode("utf-8", "replace"))
+            return
+        pidfd = image.pidfd
+
+        def finish() -> None:
+            self._unwatch(pidfd)
+            self._reply(wire.ANSWER, id, number, self.images.finish(id, int(frame)).encode("utf-8", "replace"))
+
+        self._watch(pidfd, finish)
 
     # -- programs that join ----------------------------------------------------------------------------------------
 
@@ -415,6 +448,7 @@ class Host:
             self.stock.remove(living.slot)
             if living.disk is not None:
                 self.stock.discard(living.disk)
+        self.images.close()
         self.zygotes.close()
         self.stock.close()
         self.machine.close()

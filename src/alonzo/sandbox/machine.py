@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from alonzo.sandbox import cgroup1, cgroup2, cgroups, confine, seccomp, syscalls
+from alonzo.sandbox import cgroup1, cgroup2, cgroups, confine, restoring, seccomp, syscalls
 from alonzo.sandbox.cgroups import Mounted
 from alonzo.sandbox.enter import Place
 from alonzo.sandbox.mounts import Root
@@ -119,6 +119,7 @@ class Machine:
             self._tmp_line(),
             ("filesystem", "1", "everything read-only but /tmp; no /dev/shm, as on AWS", ""),
             self._internet_line(),
+            self._snapshot_line(),
         ]
 
     def _user_line(self) -> Line:
@@ -167,6 +168,13 @@ class Machine:
         if not problem:
             return ("internet", "1", self.stock.stocker.internet_detail, "")
         return ("internet", "0", "no outbound connections: functions reach only AWS's services here", problem)
+
+    @staticmethod
+    def _snapshot_line() -> Line:
+        problem = restoring.problem()
+        if problem:
+            return ("snapstart", "0", f"versions with SnapStart are initialised in each environment: {problem}", "")
+        return ("snapstart", "1", "environments of a version go on from a copy of its initialised process", "")
 
     def close(self) -> None:
         """The mounts would vanish with the host anyway; the folder they lie on would not."""

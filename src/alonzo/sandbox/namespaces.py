@@ -20,7 +20,7 @@ from pathlib import Path
 
 from alonzo.sandbox import wire
 from alonzo.sandbox.base import Enforcement, SandboxError, Spec, Zygote
-from alonzo.sandbox.environment import NamespaceEnvironment
+from alonzo.sandbox.environment import NamespaceEnvironment, NamespaceSnapshot, Unanswered
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ class NamespaceSandbox:
             async with asyncio.timeout(_CREATE_TIMEOUT_S):
                 return number, await future
         except TimeoutError:
-            raise SandboxError("the sandbox host did not answer") from None
+            raise Unanswered("the sandbox host did not answer") from None
         finally:
             self._requests.pop(number, None)
 
@@ -339,6 +339,8 @@ class NamespaceSandbox:
         env = {"_LAMBDA_TELEMETRY_LOG_FD": str(_TELEMETRY_FD), **spec.env}
         mounts = [word for mount in spec.mounts for word in (str(mount.source.absolute()), mount.target)]
         numbers = f"{spec.memory_mib} {spec.tmp_mib} {spec.pids} {spec.nofile} {int(spec.internet)} {int(spec.gated)}"
+        numbers += f" {int(spec.template)}"
+        snapshot = spec.snapshot.id if isinstance(spec.snapshot, NamespaceSnapshot) else ""
         try:
             words = [spec.argv, [f"{name}={value}" for name, value in env.items()], [spec.cwd], mounts]
             fields = [wire.join(tuple(each)) for each in words]
@@ -348,7 +350,8 @@ class NamespaceSandbox:
         future: asyncio.Future[NamespaceEnvironment] = asyncio.get_running_loop().create_future()
         self._creating[spec.id] = (spec, future)
         try:
-            self.send(wire.CREATE, spec.id, *fields, numbers.encode(), spec.tmp_of.encode(), zygote)
+            last = (spec.tmp_of.encode(), zygote, snapshot.encode())
+            self.send(wire.CREATE, spec.id, *fields, numbers.encode(), *last)
         except SandboxError:
             self._creating.pop(spec.id, None)
             raise

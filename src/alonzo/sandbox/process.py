@@ -31,6 +31,7 @@ from alonzo.sandbox.base import (
     Exit,
     Mount,
     SandboxError,
+    Snapshot,
     Spec,
     Zygote,
 )
@@ -177,11 +178,16 @@ class ProcessEnvironment:
         made.setblocking(False)
         return made
 
+    async def snapshot(self, frame: int, most_mib: int) -> Snapshot:
+        """There are none: nothing here may read another process's memory."""
+        raise SandboxError("the process isolation takes no snapshots")
+
     def outside(self, text: str) -> str:
         """What `text` means on this machine."""
         addresses = {
             f"{INSIDE_ADDRESS}:{RUNTIME_API_PORT}": self.runtime_api_address,
             f"{INSIDE_ADDRESS}:{AWS_PORT}": self.aws_address,
+            f"127.0.0.1:{RUNTIME_API_PORT}": self.runtime_api_address,
         }
         for inside, address in addresses.items():
             text = text.replace(inside, address)

@@ -134,7 +134,9 @@ class Stock:
 
     # -- making ----------------------------------------------------------------------------------------------------
 
-    def _make(self, netns: int, listeners: list[int], key: int, kind: Kind, uid: int = -1) -> Slot:
+    def _make(
+        self, netns: int, listeners: list[int], key: int, kind: Kind, uid: int = -1, *, spare: bool = False
+    ) -> Slot:
         """Start an init in the network namespace `netns`; takes the descriptors over, and `uid` if there is one."""
         if uid < 0 and self._uids is not None:
             uid = self._uids.take()
@@ -150,6 +152,7 @@ class Stock:
                 slot.shared.append(reader)
                 writers.append(writer)
             site.output, site.telemetry, site.error, site.status = writers
+            site.spare = spare
             packets = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
             slot.channel, theirs = _socket.socketpair(_socket.AF_UNIX, packets)
             slot.channel.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
@@ -218,18 +221,21 @@ class Stock:
         """On the shelf."""
         self._shelves.setdefault(slot.kind, []).append(slot)
 
-    def slot(self, kind: Kind, uid: int = -1) -> Slot:
-        """A sandbox of this kind that nobody has used; where it must have a certain `uid`, a new one."""
+    def slot(self, kind: Kind, uid: int = -1, *, spare: bool = False) -> Slot:
+        """A sandbox of this kind that nobody has used; where it must have a certain `uid`, a new one.
+
+        `spare`: one whose first process has another process id than in all others.
+        """
         shelf = self._shelves[kind] = self._shelves.pop(kind, [])
         self._notice()
-        if shelf and uid < 0:
+        if shelf and uid < 0 and not spare:
             return shelf.pop(0)
         if not kind[0] and not self.stocker.pid:
-            return self._make(*self._networks.make(), self._next_key(), kind, uid)
+            return self._make(*self._networks.make(), self._next_key(), kind, uid, spare=spare)
         what = stocker.LINKED if kind[0] else stocker.NETWORK
         key, made = self.stocker.wait(what, b"%d" % self._next_key())
         self.stocker.ask(what, b"%d" % self._next_key())
-        return self._make(made[0], made[1:], int(key), kind, uid)
+        return self._make(made[0], made[1:], int(key), kind, uid, spare=spare)
 
     def _notice(self) -> None:
         """Learn how many are wanted at a time."""

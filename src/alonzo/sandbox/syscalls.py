@@ -47,6 +47,11 @@ def _path(path: str | None) -> bytes | None:
     return None if path is None else os.fsencode(path)
 
 
+def call(number: int, *arguments: int) -> int:
+    """A system call by its number; answers what it answers, -1 where it failed."""
+    return int(_syscall(number, *(ctypes.c_long(argument) for argument in arguments)))
+
+
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
     """mount(2)."""
     result = _libc.mount(_path(source), _path(target), _path(kind), ctypes.c_ulong(flags), _path(options))

@@ -17,6 +17,8 @@ MAX_DESCRIPTORS = 32
 CREATE, KILL, RELEASE, STOP = b"create", b"kill", b"release", b"stop"
 # A zygote that CREATE may name: its key, argv, env and mounts. PREPARED answers when it is ready, or cannot be.
 ZYGOTE, PREPARED = b"zygote", b"prepared"
+# A snapshot, named by the id of the environment that it was taken of, is not needed any more. It has no answer.
+FORGET = b"forget"
 # From the server where there are no control groups; they have no answer.
 FREEZE, THAW, LIMIT_CPU = b"freeze", b"thaw", b"limit_cpu"
 # From the host: READY carries the enforcements; CREATED and FAILED answer CREATE; ENDED says that nothing is left, and
@@ -25,7 +27,7 @@ READY, CREATED, FAILED, ENDED, RELEASED, STOPPED = b"ready", b"created", b"faile
 OOM = b"oom"
 # Requests about a living environment: their first field after its id is a number that ANSWER repeats, with the text of
 # what failed, or "", and descriptors.
-SPAWN, SIGNAL, SOCKET = b"spawn", b"signal", b"socket"
+SPAWN, SIGNAL, SOCKET, SNAPSHOT = b"spawn", b"signal", b"socket", b"snapshot"
 ANSWER = b"answer"
 
 

@@ -553,6 +553,12 @@ def _adapt(theirs):
         elif answer[0] != expected_http_code:
             raise theirs.LambdaRuntimeClientError(endpoint, answer[0], answer[2])
 
+    def restore_next(self):
+        """Here the process may be kept as a snapshot: a copy of it comes back from here too."""
+        from _alonzo_snapshot import restore_next
+
+        restore_next(self, _connection, theirs.LambdaRuntimeClientError)
+
     def post_init_error(self, error_response_data):
         """The same, of the release for Python 3.8."""
         endpoint = "/2018-06-01/runtime/init/error"
@@ -566,6 +572,8 @@ def _adapt(theirs):
             raise theirs.LambdaRuntimeClientError(endpoint, answer[0], answer[2])
 
     client.__init__ = __init__
+    if hasattr(client, "restore_next"):
+        client.restore_next = restore_next
     setattr(client, name, call_rapid if name == "call_rapid" else post_init_error)
 
 
