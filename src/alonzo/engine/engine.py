@@ -19,6 +19,7 @@ from alonzo.engine.hosts import LocalHost, RootSource, ServeAws
 from alonzo.engine.invoker import Invoker, stopping
 from alonzo.engine.log_shipper import LogShipper
 from alonzo.engine.metering import Meter
+from alonzo.engine.outcome import Failure
 from alonzo.engine.pollers import Pollers, Tools
 from alonzo.engine.pools import Pools
 from alonzo.engine.provisioned import Provisioned, Provisioner
@@ -119,6 +120,7 @@ class Engine:
         self._deliverer.close()
         self.invoker.closing = True
         self.provisioner.close()
+        self._host.snapshots.close()
         self.pools.close(stopping())
         try:
             async with asyncio.timeout(_STOP_S):
@@ -139,17 +141,28 @@ class Engine:
             await self.credentials.of(fv)
         await self._host.prepare(fv)
 
+    async def snapshot(self, fv: FunctionVersion) -> tuple[bool, Failure | None]:
+        """Initialise a version with SnapStart, and keep that for its environments to go on from.
+
+        Whether there is a snapshot now; and why the initialisation failed. Raises ServiceError.
+        """
+        failure = await self._host.snapshots.make(fv)
+        return self._host.snapshots.has(fv), failure
+
     def retire(self, function_arn: str, version: str = "") -> None:
         """A function, or one version of it, was changed: its environments take no further invocation.
 
         The Lambda service calls it in this form (`services/lambda_/ports.py`).
         """
         self.pools.retire(function_arn, version)
+        if version.isdigit():  # such a version is retired only when it is deleted
+            self._host.snapshots.forget(function_arn, version)
 
     def forget(self, account_id: str, region: str, function_arn: str) -> None:
         """A function was deleted."""
         self.provisioner.provision(account_id, region, function_arn, {})
         self.pools.retire(function_arn)
+        self._host.snapshots.forget(function_arn)
         self.concurrency.forget(account_id, region, function_arn)
 
     def reserve(self, account_id: str, region: str, function_arn: str, reserved: int | None) -> None:

@@ -35,6 +35,7 @@ from alonzo.engine.outcome import (
 from alonzo.engine.runs import Run
 from alonzo.engine.runtime_api import RuntimeApi, event_message
 from alonzo.engine.runtime_state import RuntimeState, State
+from alonzo.engine.snap_start import SnapStart
 from alonzo.engine.streaming import Flow, ResponseStream
 from alonzo.engine.tasks import Tasks
 from alonzo.sandbox.base import Environment as SandboxEnvironment
@@ -100,11 +101,13 @@ class ExecutionEnvironment:
         stream: LogStream,
         lines: Lines,
         credentials: RoleCredentials,
+        snap_start: SnapStart | None = None,
     ) -> None:
         self.fv = fv
         self.stream = stream
         self.lines = lines
         self.credentials = credentials
+        self.snap_start = snap_start
         self.phase = Phase.INIT
         self.keeper: Keeper | None = None
         self.idle_since = 0.0
@@ -171,6 +174,8 @@ class ExecutionEnvironment:
         self.stream.resume = self._resume_output
         if self._company is not None:
             self._company.attach(sandbox)
+        if self.snap_start is not None:
+            await self.snap_start.attach(self._api, sandbox, self.initialised)
         await self._api.serve(sandbox.runtime_api)
         self._shared.tasks.start(self._watch(sandbox))
 
@@ -316,6 +321,10 @@ class ExecutionEnvironment:
         if not self.initialised.done():
             self.initialised.set_result(Failure("error", error_type, payload=body))
 
+    def runtime_rests(self, frame: int, refusal: str, go: Callable[[], None]) -> None:
+        assert self.snap_start is not None
+        self.snap_start.rested(frame, refusal, go, alone=self._company is None or self._company.alone)
+
     def runtime_stream(self, content_type: str, flow: Flow) -> ResponseStream | None:
         run = self._run
         if run is None or run.stream is None or run.answered is not None:
@@ -378,6 +387,7 @@ class ExecutionEnvironment:
             fv.memory_mib,
             -(-self._peak_bytes // _MIB),
             run.failure,
+            run.restored,
         )
         self._log(self.lines.end(report, fv.version), run)
         if self._company is not None:

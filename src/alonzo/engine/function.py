@@ -52,6 +52,8 @@ class FunctionVersion:
     #: Whether each tenant has environments of its own; then `tenant` says whose, and nothing runs without one.
     tenant_isolation: bool = False
     tenant: str = ""
+    #: Whether it is initialised when it is published, and environments go on from a snapshot of that.
+    snap_start: bool = False
 
     @property
     def qualified_arn(self) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import random
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -24,10 +26,14 @@ from alonzo.engine.function import FunctionVersion
 from alonzo.engine.log_lines import lines_of
 from alonzo.engine.log_shipper import LogStream
 from alonzo.engine.outcome import Failure, entrypoint_failure
+from alonzo.engine.snap_start import SnapStart
+from alonzo.engine.snapshots import Outcome, Snapshots, Taken
 from alonzo.engine.variables import environment_variables
 from alonzo.runtimes.errors import CodeError, RuntimesError, RuntimeUnavailable
 from alonzo.runtimes.root import Base, Packaged, Root
-from alonzo.sandbox.base import ExecError, Mount, Sandbox, SandboxError, Spec, Zygote
+from alonzo.sandbox.base import Environment, ExecError, Mount, Sandbox, SandboxError, Spec, Zygote
+
+log = logging.getLogger(__name__)
 
 #: Serves AWS's endpoints on an environment's socket; what it answers stops that again.
 ServeAws = Callable[[socket.socket, FunctionVersion], Awaitable[Callable[[], Awaitable[None]]]]
@@ -48,6 +54,9 @@ class Host(Protocol):
         `heir_of` is an ended environment of the same version whose /tmp and log stream go on here.
         Raises ServiceError (the runtime is missing, the role cannot be assumed, no sandbox can be made).
         """
+
+    def distrust(self, environment: ExecutionEnvironment) -> None:
+        """An environment ended before it was ready, though it went on from a snapshot: do not use that again."""
 
 
 class LocalHost:
@@ -73,27 +82,42 @@ class LocalHost:
         self._internet = parts.settings.internet != "off"
         self._forks = parts.settings.cold_start == "fast"
         self._slowly = parts.settings.cold_start == "aws"
+        self.snapshots = Snapshots(self.take, shared.tasks)
         self._starting = asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1)))
 
     async def start(self, fv: FunctionVersion, heir_of: ExecutionEnvironment | None = None) -> ExecutionEnvironment:
         """See `Host.start`."""
         root = await self._root(fv)
         credentials = await self._credentials.of(fv)
-        if heir_of is not None:
-            stream = heir_of.stream
-        else:
-            day = datetime.fromtimestamp(self._shared.clock.now(), UTC).strftime("%Y/%m/%d")
-            group = fv.log_group or f"/aws/lambda/{fv.name}"
-            name = f"{day}/[{fv.version}]{self._ids.hex(32)}"
-            stream = LogStream(fv.account_id, fv.region, group, name, credentials.principal, fv.arn)
+        stream = heir_of.stream if heir_of is not None else self._stream(fv, credentials)
+        taken = self.snapshots.find(fv) if fv.snap_start else None
+        return await self._begin(fv, root, credentials, stream, heir_of, taken)
+
+    async def _begin(
+        self,
+        fv: FunctionVersion,
+        root: Root,
+        credentials: RoleCredentials,
+        stream: LogStream,
+        heir_of: ExecutionEnvironment | None = None,
+        taken: Taken | None = None,
+        *,
+        template: bool = False,
+    ) -> ExecutionEnvironment:
         await self._starting.acquire()
         try:
-            environment = await self._make(fv, root, credentials, stream, heir_of)
+            environment = await self._make(fv, root, credentials, stream, heir_of, taken, template=template)
         except BaseException:
             self._starting.release()
             raise
         self._release_later(environment)
         return environment
+
+    def _stream(self, fv: FunctionVersion, credentials: RoleCredentials) -> LogStream:
+        day = datetime.fromtimestamp(self._shared.clock.now(), UTC).strftime("%Y/%m/%d")
+        group = fv.log_group or f"/aws/lambda/{fv.name}"
+        name = f"{day}/[{fv.version}]{self._ids.hex(32)}"
+        return LogStream(fv.account_id, fv.region, group, name, credentials.principal, fv.arn)
 
     async def _make(
         self,
@@ -102,22 +126,34 @@ class LocalHost:
         credentials: RoleCredentials,
         stream: LogStream,
         heir_of: ExecutionEnvironment | None,
+        taken: Taken | None,
+        *,
+        template: bool,
     ) -> ExecutionEnvironment:
+        token = "" if not fv.snap_start else taken.token if taken is not None else self._ids.hex(64)
+        snap_start = SnapStart(credentials, token, taken, template=template) if fv.snap_start else None
         environment = ExecutionEnvironment(
             fv,
             self._shared,
             stream=stream,
             lines=lines_of(fv.log_format, fv.system_log_level),
             credentials=credentials,
+            snap_start=snap_start,
         )
-        environment.log_init_start(root.runtime_version, root.runtime_version_arn, again=heir_of is not None)
+        if taken is not None:
+            build = root.runtime_version, root.runtime_version_arn
+            environment.log_lines(environment.lines.restore_start(*build, function=fv.name, version=fv.version))
+        else:
+            environment.log_init_start(root.runtime_version, root.runtime_version_arn, again=heir_of is not None)
         if root.broken:
             environment.initialised.set_result(entrypoint_failure(root.broken))
             return environment
         if self._slowly:
             await self._shared.clock.sleep(aws_pause_s(root.package_bytes))
         extensions = self._extensions(root)
-        variables = environment_variables(fv, root.env, credentials, log_group=stream.group, log_stream=stream.name)
+        variables = environment_variables(
+            fv, root.env, credentials, log_group=stream.group, log_stream=stream.name, token=token
+        )
         spec = Spec(
             id=self._ids.hex(32),
             argv=root.argv,
@@ -130,11 +166,64 @@ class LocalHost:
             tmp_of=heir_of.id if heir_of is not None else "",
             gated=bool(extensions),
             zygote=zygote_of(root.base, fv) if root.base is not None and self._forks else None,
+            template=template,
+            snapshot=taken.snapshot if taken is not None else None,
         )
-        await self._spawn(environment, spec)
+        if taken is None or not await self._restore(environment, spec, taken, root):
+            await self._spawn(environment, replace(spec, snapshot=None))
         if extensions:
             self._shared.tasks.start(environment.bring_up(extensions, spec.env))
         return environment
+
+    async def _restore(self, environment: ExecutionEnvironment, spec: Spec, taken: Taken, root: Root) -> bool:
+        """False: the snapshot is of no use, and the environment begins anew."""
+        try:
+            # The snapshot brings its own /tmp.
+            await self._attach(environment, await self._sandbox.create(replace(spec, tmp_of="")))
+        except SandboxError as error:
+            log.info("%s was not restored: %s", environment.fv.qualified_arn, error)
+            assert environment.snap_start is not None
+            environment.snap_start.taken = None
+            environment.log_init_start(root.runtime_version, root.runtime_version_arn)
+            return False
+        return True
+
+    async def take(self, fv: FunctionVersion) -> Outcome:
+        """Initialise a version and copy its process. Raises ServiceError as `start` does."""
+        root = await self._root(fv)
+        if root.base is None or not self._forks:
+            return Outcome(refusal="this runtime's environments are executed here, not forked")
+        credentials = await self._credentials.of(fv)
+        await self._sandbox.prepare(zygote_of(root.base, fv))
+        stream = self._stream(fv, credentials)
+        environment = await self._begin(fv, root, credentials, stream, template=True)
+        try:
+            return await self._copy(environment)
+        finally:
+            environment.discard(keep_tmp=False)
+            self._shared.tasks.start(environment.release())
+
+    async def _copy(self, environment: ExecutionEnvironment) -> Outcome:
+        assert environment.snap_start is not None and environment.snap_start.rests is not None
+        rests, initialised = environment.snap_start.rests, environment.initialised
+        limit_s = max(SNAPSHOT_LIMIT_S, float(environment.fv.timeout_s))
+        await asyncio.wait((rests, initialised), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        if not rests.done():
+            failure = initialised.result() if initialised.done() else Failure("timeout", "")
+            if failure is None:
+                return Outcome(refusal="its runtime does not stop for a snapshot")
+            environment.log_init_report(environment.age_ms, "init", failure)
+            return Outcome(failure=failure)
+        init_ms = environment.age_ms
+        frame, refusal = rests.result()
+        if not frame:
+            return Outcome(refusal=refusal or "its runtime cannot be copied")
+        try:
+            taken = await environment.snap_start.copy(frame, environment.fv.memory_mib)
+        except (SandboxError, TimeoutError) as error:
+            return Outcome(refusal=str(error))
+        environment.log_lines(environment.lines.snapshot_taken(init_ms))
+        return Outcome(taken)
 
     def _extensions(self, root: Root) -> tuple[str, ...]:
         """The external extensions in the layers: what lies in /opt/extensions itself."""
@@ -162,6 +251,11 @@ class LocalHost:
         timer = asyncio.get_running_loop().call_later(_START_SHARE_S, release)
         environment.initialised.add_done_callback(release)
 
+    def distrust(self, environment: ExecutionEnvironment) -> None:
+        """See `Host.distrust`."""
+        if environment.snap_start is not None and environment.snap_start.taken is not None:
+            self.snapshots.distrust(environment.fv, environment.snap_start.taken)
+
     async def prepare(self, fv: FunctionVersion) -> None:
         """Start what the version's environments will be forked from. Raises ServiceError as `start` does."""
         root = await self._root(fv)
@@ -186,6 +280,9 @@ class LocalHost:
             return
         except SandboxError as error:
             raise ServiceError("ServiceException", str(error), status=500, fields={"Type": "Service"}) from error
+        await self._attach(environment, sandbox)
+
+    async def _attach(self, environment: ExecutionEnvironment, sandbox: Environment) -> None:
         try:
             stop_aws = await self._serve_aws(sandbox.aws, environment.fv)
             await environment.attach(sandbox, stop_aws)
@@ -197,6 +294,8 @@ class LocalHost:
 
 #: How long a starting environment counts as starting: a slow initialisation mostly waits and must not hold up others.
 _START_SHARE_S = 0.5
+#: Initialisation before a snapshot. Source: execution-environment contract §9.
+SNAPSHOT_LIMIT_S = 130.0
 #: Layers whose extensions are remembered: unpacked layers never change.
 _KEPT = 4096
 

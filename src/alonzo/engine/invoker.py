@@ -11,6 +11,7 @@ from alonzo.engine.concurrency import Concurrency
 from alonzo.engine.environments import ExecutionEnvironment, Surroundings
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
 from alonzo.engine.hosts import Host
+from alonzo.engine.log_lines import Restored
 from alonzo.engine.outcome import Failure, exit_failure, timeout_failure
 from alonzo.engine.pools import Pools
 from alonzo.engine.runs import Run, Settled, into
@@ -125,10 +126,17 @@ class Invoker:
             try:
                 failure = await _initialised(environment, self._pools.starting, INIT_LIMIT_S, _INIT_TIMEOUT)
                 init_ms = (time.perf_counter() - environment.began) * 1000
-                if failure is None:
+                was_taken = environment.snap_start is not None and environment.snap_start.taken is not None
+                if was_taken:
+                    run.restored = _restored(environment, failure)
+                elif failure is None:
                     run.init_ms = init_ms
-                else:
-                    environment.log_init_report(min(init_ms, INIT_LIMIT_S * 1000), "init", failure)
+                if failure is not None:
+                    if was_taken:
+                        self._host.distrust(environment)
+                        run.restored = None
+                    else:
+                        environment.log_init_report(min(init_ms, INIT_LIMIT_S * 1000), "init", failure)
                     environment.discard()
                     environment, failure = await self._init_again(fv, run, environment)
                 if failure is None:
@@ -190,6 +198,23 @@ async def _initialised(
         return await environment.wait_initialised(limit_s, late)
     finally:
         starting.discard(environment)
+
+
+def _restored(environment: ExecutionEnvironment, failure: Failure | None) -> Restored:
+    """How long it took; raises what an invocation gets whose environment failed in a hook, or took too long over it.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors
+    """
+    assert environment.snap_start is not None
+    restored = environment.snap_start.restored(environment.began)
+    environment.log_lines(environment.lines.restore_report(restored.duration_ms, failure))
+    if failure is not None and failure is environment.snap_start.error:
+        text = "The afterRestore() runtime hook encountered an error. For more information, check the CloudWatch logs."
+        raise ServiceError("SnapStartException", text, status=400, fields={"Type": "User"})
+    if failure is _INIT_TIMEOUT:
+        text = "Lambda couldn't restore the snapshot within the timeout limit."
+        raise ServiceError("SnapStartTimeoutException", text, status=408, fields={"Type": "User"})
+    return restored
 
 
 def _as_service_error(error: BaseException) -> BaseException:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -22,6 +22,16 @@ def iso_ms(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(epoch_s * 1000) % 1000:03d}Z"
 
 
+class Restored(NamedTuple):
+    """How long restoring a snapshot took, in milliseconds; `billed_ms` is what the runtime and its hooks took of it.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-monitoring.html
+    """
+
+    duration_ms: float
+    billed_ms: float
+
+
 class Report:
     """What REPORT says. Times in milliseconds, memory in MiB. One for every invocation, so no frozen dataclass, whose
     making takes three times as long.
@@ -30,7 +40,17 @@ class Report:
     Source: https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/
     """
 
-    __slots__ = ("billed_ms", "duration_ms", "failure", "init_ms", "max_memory_mib", "memory_mib", "request_id")
+    __slots__ = (
+        "billed_ms",
+        "billed_restore_ms",
+        "duration_ms",
+        "failure",
+        "init_ms",
+        "max_memory_mib",
+        "memory_mib",
+        "request_id",
+        "restore_ms",
+    )
 
     def __init__(
         self,
@@ -40,6 +60,7 @@ class Report:
         memory_mib: int,
         max_memory_mib: int,
         failure: Failure | None = None,
+        restored: Restored | None = None,
     ) -> None:
         self.request_id = request_id
         self.duration_ms = duration_ms
@@ -47,6 +68,10 @@ class Report:
         self.memory_mib = memory_mib
         self.max_memory_mib = max_memory_mib
         self.failure = failure
+        self.restore_ms: float | None = None
+        self.billed_restore_ms: int | None = None
+        if restored is not None:
+            self.restore_ms, self.billed_restore_ms = restored.duration_ms, math.ceil(restored.billed_ms)
         billed = duration_ms if init_ms is None else duration_ms + init_ms
         self.billed_ms = math.ceil(round(billed, 2)) or 1
 
@@ -60,6 +85,19 @@ class TextLines:
     def init_report(self, init_ms: float, phase: str, failure: Failure) -> list[str]:
         line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: {phase}\tStatus: {failure.status}"
         return [line + (f"\tError Type: {failure.error_type}\n" if failure.status == "error" else "\n")]
+
+    def snapshot_taken(self, init_ms: float) -> list[str]:
+        return [f"INIT_REPORT Init Duration: {init_ms:.2f} ms\n"]
+
+    def restore_start(self, runtime_version: str, runtime_version_arn: str, **_: Any) -> list[str]:
+        return [f"RESTORE_START Runtime Version: {runtime_version}\tRuntime Version ARN: {runtime_version_arn}\n"]
+
+    def restore_report(self, restore_ms: float, failure: Failure | None) -> list[str]:
+        line = f"RESTORE_REPORT Restore Duration: {restore_ms:.2f} ms"
+        if failure is not None:
+            line += f"\tStatus: {failure.status}"
+            line += f"\tError Type: {failure.error_type}" if failure.status == "error" else ""
+        return [line + "\n"]
 
     def extension(self, record: dict[str, Any]) -> list[str]:
         line = f"EXTENSION\tName: {record['name']}\tState: {record['state']}\tEvents: [{', '.join(record['events'])}]"
@@ -88,6 +126,9 @@ class TextLines:
         )
         if report.init_ms is not None:
             line += f"Init Duration: {report.init_ms:.2f} ms\t"
+        if report.restore_ms is not None:
+            line += f"Restore Duration: {report.restore_ms:.2f} ms\t"
+            line += f"Billed Restore Duration: {report.billed_restore_ms} ms\t"
         failure = report.failure
         if failure is not None and failure.payload is None:
             line += f"Status: {failure.status}"
@@ -135,6 +176,23 @@ class JsonLines:
             record["errorType"] = failure.error_type
         return self._event("WARN", "initReport", record)
 
+    def snapshot_taken(self, init_ms: float) -> list[str]:
+        record = {"phase": "init", "status": "success", "metrics": {"durationMs": round(init_ms, 3)}}
+        return self._event("INFO", "initReport", {"initializationType": "snap-start", **record})
+
+    def restore_start(
+        self, runtime_version: str, runtime_version_arn: str, *, function: str = "", version: str = ""
+    ) -> list[str]:
+        versions = {"runtimeVersion": runtime_version, "runtimeVersionArn": runtime_version_arn}
+        return self._event("INFO", "restoreStart", {**versions, "functionName": function, "functionVersion": version})
+
+    def restore_report(self, restore_ms: float, failure: Failure | None) -> list[str]:
+        record: dict[str, Any] = {"status": "success" if failure is None else failure.status}
+        if failure is not None and failure.status == "error":
+            record["errorType"] = failure.error_type
+        record["metrics"] = {"durationMs": round(restore_ms, 3)}
+        return self._event("INFO" if failure is None else "WARN", "restoreReport", record)
+
     def extension(self, record: dict[str, Any]) -> list[str]:
         return self._event("INFO", "extension", record)
 
@@ -162,6 +220,9 @@ class JsonLines:
         }
         if report.init_ms is not None:
             metrics["initDurationMs"] = round(report.init_ms, 3)
+        if report.restore_ms is not None:
+            metrics["restoreDurationMs"] = round(report.restore_ms, 3)
+            metrics["billedRestoreDurationMs"] = report.billed_restore_ms
         record: dict[str, Any] = {"requestId": report.request_id, "metrics": metrics, "status": status}
         if failure is not None and failure.error_type:
             record["errorType"] = failure.report_type or failure.error_type

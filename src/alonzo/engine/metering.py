@@ -107,7 +107,7 @@ class Meter:
         sums[0] += 1
         if report.failure is not None:
             sums[1] += 1
-        sums[2] += report.billed_ms
+        sums[2] += report.billed_ms + (report.billed_restore_ms or 0)
         sums[3] += int(report.duration_ms * 1000)
         if report.init_ms is not None:
             sums[4] += int(report.init_ms * 1000)

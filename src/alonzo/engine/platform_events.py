@@ -151,6 +151,9 @@ class PlatformEvents:
         }
         if report.init_ms is not None:
             metrics["initDurationMs"] = round(report.init_ms, 3)
+        if report.restore_ms is not None:
+            metrics["restoreDurationMs"] = round(report.restore_ms, 3)
+            metrics["billedRestoreDurationMs"] = report.billed_restore_ms
         record: dict[str, Any] = {"requestId": report.request_id, "metrics": metrics, **_status(failure)}
         if extended:
             record["spans"] = [self._span(now, "extensionOverhead", now.done, time.perf_counter())]

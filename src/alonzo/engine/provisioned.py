@@ -97,7 +97,7 @@ class Provisioner:
 
     def _set(self, fv: FunctionVersion, version: str, count: int) -> None:
         key = (fv.arn, version)
-        fv = replace(fv, initialization_type=KIND)
+        fv = replace(fv, initialization_type=KIND, snap_start=False)
         want = self._wants.get(key)
         if want is not None and want.fv.revision != fv.revision:
             want.stop()

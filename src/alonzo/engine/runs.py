@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from alonzo.engine.function import Invocation, InvokeResult
+from alonzo.engine.log_lines import Restored
 from alonzo.engine.outcome import Failure
 from alonzo.engine.streaming import ResponseStream
 
@@ -29,6 +30,7 @@ class Run:
         "invocation",
         "over",
         "release",
+        "restored",
         "settled",
         "spent_ms",
         "started",
@@ -48,6 +50,8 @@ class Run:
         self.release = release
         self.stream = stream
         self.init_ms: float | None = None
+        #: How long its environment took to go on from a snapshot.
+        self.restored: Restored | None = None
         #: Milliseconds of the time-out used up before the runtime was ready (an initialisation run again).
         self.spent_ms = 0.0
         self.started = 0.0

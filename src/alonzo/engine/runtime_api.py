@@ -44,23 +44,27 @@ _PLAIN = frozenset(
 _MAX_FORMS, _MAX_FORM = 16, 4_096
 
 
-def _message(status: str, body: bytes, content_type: str = "application/json") -> bytes:
+def answer_of(status: str, body: bytes, content_type: str = "application/json") -> bytes:
     head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
 def _error(status: str, error_type: str, message: str) -> bytes:
-    return _message(status, orjson.dumps({"errorMessage": message, "errorType": error_type}) + b"\n")
+    return answer_of(status, orjson.dumps({"errorMessage": message, "errorType": error_type}) + b"\n")
 
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_ACCEPTED = _message("202 Accepted", b'{"status":"OK"}\n')
-_PONG = _message("200 OK", b"pong", "text/plain; charset=utf-8")
-_NOT_FOUND = _message("404 Not Found", b"404 page not found\n", "text/plain; charset=utf-8")
-_WRONG_METHOD = _message("405 Method Not Allowed", b"")
-_HEADERS_TOO_LARGE = _message("431 Request Header Fields Too Large", b"", "text/plain")
+ACCEPTED = answer_of("202 Accepted", b'{"status":"OK"}\n')
+_PONG = answer_of("200 OK", b"pong", "text/plain; charset=utf-8")
+_NOT_FOUND = answer_of("404 Not Found", b"404 page not found\n", "text/plain; charset=utf-8")
+_WRONG_METHOD = answer_of("405 Method Not Allowed", b"")
+_HEADERS_TOO_LARGE = answer_of("431 Request Header Fields Too Large", b"", "text/plain")
 _WRONG_ID = _error("400 Bad Request", "InvalidRequestID", "Invalid request ID")
 _WRONG_MODE = _error("400 Bad Request", "InvalidFunctionResponseMode", "Invalid function response mode")
+
+
+def forbidden(error: TransitionError) -> bytes:
+    return _error("403 Forbidden", "InvalidStateTransition", str(error))
 
 
 def _too_large(limit: int) -> bytes:
@@ -68,7 +72,7 @@ def _too_large(limit: int) -> bytes:
     return _error("413 Request Entity Too Large", "RequestEntityTooLarge", text)
 
 
-_TOO_LARGE = _too_large(MAX_RESPONSE)
+TOO_LARGE = _too_large(MAX_RESPONSE)
 _STREAM_TOO_LARGE = _too_large(MAX_STREAMED)
 
 
@@ -207,7 +211,7 @@ class _Connection(asyncio.Protocol):
         except TransitionError as error:
             self._forbid(error)
         else:
-            self._transport.write(_ACCEPTED)
+            self._transport.write(ACCEPTED)
             self._state.end_response(data[end + 4 :])
         return True
 
@@ -388,7 +392,7 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def _forbid(self, error: TransitionError) -> None:
-        self._answer(_error("403 Forbidden", "InvalidStateTransition", str(error)))
+        self._answer(forbidden(error))
 
     # -- the routes ---------------------------------------------------------------------------------------------------
 
@@ -417,13 +421,13 @@ class _Connection(asyncio.Protocol):
                 self._answer(_WRONG_MODE)
             elif self._size > MAX_RESPONSE:
                 # The answer goes first: the environment may be free for another event within the call.
-                self._answer(_TOO_LARGE)
+                self._answer(TOO_LARGE)
                 state.response_too_large(request_id)
             elif mode and self._error_type():
-                self._answer(_ACCEPTED)
+                self._answer(ACCEPTED)
                 state.response_failed(request_id, self._error_type(), self._error_body())
             else:
-                self._answer(_ACCEPTED)
+                self._answer(ACCEPTED)
                 state.response(request_id, self._take_body())
         except RequestIdError:
             self._answer(_WRONG_ID)
@@ -439,22 +443,22 @@ class _Connection(asyncio.Protocol):
             self._forbid(error)
         else:
             if self._size > MAX_RESPONSE:
-                self._answer(_TOO_LARGE)
+                self._answer(TOO_LARGE)
                 self._state.response_too_large(request_id)
                 return
-            self._answer(_ACCEPTED)
+            self._answer(ACCEPTED)
             self._state.error(request_id, self._error_type(), self._take_body())
 
     def init_error(self) -> None:
         if self._size > MAX_RESPONSE:
-            self._answer(_TOO_LARGE)
+            self._answer(TOO_LARGE)
             return
         try:
             self._state.init_error(self._error_type(), self._take_body())
         except TransitionError as error:
             self._forbid(error)
         else:
-            self._answer(_ACCEPTED)
+            self._answer(ACCEPTED)
 
     def _begin_stream(self) -> None:
         """A streamed response goes on while it comes. Where it may not come now, its end is answered with why."""
@@ -475,7 +479,7 @@ class _Connection(asyncio.Protocol):
             self._answer(_STREAM_TOO_LARGE)
             self._state.streamed()
         else:
-            self._answer(_ACCEPTED)
+            self._answer(ACCEPTED)
             self._state.streamed(self._error_type(), self._error_body())
 
     def _error_body(self) -> bytes:
@@ -540,24 +544,26 @@ class RuntimeApi:
         #: Answers requests beside the runtime's own (company.Company.serve), and forgets who waits for one.
         self.beside: Beside | None = None
         self.forget: Callable[[Callable[[bytes], None]], None] = lambda waiter: None
-        self._server: asyncio.AbstractServer | None = None
+        self._servers: list[asyncio.AbstractServer] = []
 
     async def serve(self, listener: socket.socket) -> None:
-        """Start accepting; the socket is this server's from now on."""
+        """Start accepting; the socket is this server's from now on. May be called again with another."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), sock=listener, backlog=_MAX_CONNECTIONS)
+        self._servers.append(
+            await loop.create_server(lambda: _Connection(self), sock=listener, backlog=_MAX_CONNECTIONS)
+        )
 
     def admit(self, connection: _Connection) -> bool:
         """Whether one more connection is allowed."""
-        if self._server is None or len(self.connections) >= _MAX_CONNECTIONS:
+        if not self._servers or len(self.connections) >= _MAX_CONNECTIONS:
             return False
         self.connections.add(connection)
         return True
 
     def close(self) -> None:
         """Stop accepting and drop every connection."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for server in self._servers:
+            server.close()
+        self._servers = []
         for connection in tuple(self.connections):
             connection.close()

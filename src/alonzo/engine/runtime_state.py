@@ -28,6 +28,9 @@ class State(StrEnum):
     ERROR_RESPONSE = "InvocationErrorResponse"
     SENT = "RuntimeResponseSentState"
     INIT_ERROR = "InitError"
+    RESTORE_READY = "RestoreReady"
+    RESTORING = "Restoring"
+    RESTORE_ERROR = "RestoreError"
 
 
 # Looking a member up in its class costs more than the comparisons it is for.
@@ -65,6 +68,12 @@ class Listener(Protocol):
 
     def runtime_init_error(self, error_type: str, body: bytes) -> None:
         """Initialisation failed."""
+
+    def runtime_rests(self, frame: int, refusal: str, go: Callable[[], None]) -> None:
+        """The runtime may be kept as a snapshot, and goes on when `go` is called.
+
+        `frame` is the address in its memory at which a copy would go on; 0: it cannot be copied, `refusal` may say why.
+        """
 
     def runtime_stream(self, content_type: str, flow: Flow) -> ResponseStream | None:
         """The answer comes in pieces: where they go, or None where the client wants it whole."""
@@ -123,12 +132,30 @@ class RuntimeState:
                 raise TransitionError(self.state, State.READY)
             self._waiter = waiter
             return
-        if self.state is not _SENT and self.state is not State.STARTED:
+        if self.state is not _SENT and self.state not in (State.STARTED, State.RESTORING):
             raise TransitionError(self.state, State.READY)
         self.state = _READY
         self._event = b""
         self._waiter = waiter
         self._listener.runtime_ready()
+
+    def restore_next(self, frame: int, refusal: str, waiter: Callable[[], None]) -> None:
+        """The runtime is ready to be kept as a snapshot; `waiter` answers it, now or later."""
+        if self.state is not State.STARTED:
+            raise TransitionError(self.state, State.RESTORE_READY)
+        self.state = State.RESTORE_READY
+
+        def go() -> None:
+            if self.state is State.RESTORE_READY:
+                self.state = State.RESTORING
+                waiter()
+
+        self._listener.runtime_rests(frame, refusal, go)
+
+    def restore_error(self) -> None:
+        if self.state is not State.RESTORING:
+            raise TransitionError(self.state, State.RESTORE_ERROR)
+        self.state = State.RESTORE_ERROR
 
     def forget(self, waiter: Callable[[bytes], None]) -> None:
         """The connection of a waiting `next` has gone."""

@@ -24,20 +24,21 @@ def environment_variables(
     *,
     log_group: str,
     log_stream: str,
+    token: str = "",
 ) -> dict[str, str]:
-    """All variables; `runtime` are the runtime's own. User variables never replace reserved ones."""
+    """All variables; `runtime` are the runtime's own. User variables never replace reserved ones.
+
+    With a `token` there are those of SnapStart: what differs between environments is not among them, and credentials
+    are fetched with the token.
+    """
     defined = {
-        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
-        "AWS_SESSION_TOKEN": credentials.session_token,
+        **_identity(credentials, log_group, log_stream, token),
         "AWS_DEFAULT_REGION": fv.region,
         "AWS_REGION": fv.region,
         "AWS_LAMBDA_FUNCTION_NAME": fv.name,
         "AWS_LAMBDA_FUNCTION_VERSION": fv.version,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(fv.memory_mib),
         "AWS_LAMBDA_INITIALIZATION_TYPE": fv.initialization_type,
-        "AWS_LAMBDA_LOG_GROUP_NAME": log_group,
-        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         "AWS_LAMBDA_RUNTIME_API": f"{INSIDE_ADDRESS}:{RUNTIME_API_PORT}",
         "AWS_ENDPOINT_URL": f"http://{INSIDE_ADDRESS}:{AWS_PORT}",
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
@@ -60,3 +61,22 @@ def environment_variables(
         if not name.startswith("_") and (name not in defined or name in OVERRIDABLE)
     }
     return defined | own
+
+
+def _identity(credentials: RoleCredentials, log_group: str, log_stream: str, token: str) -> dict[str, str]:
+    """What differs between environments of a version.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-monitoring.html (no names of the log)
+    """
+    if token:
+        return {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{RUNTIME_API_PORT}/2021-04-23/credentials",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
+        }
+    return {
+        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+        "AWS_SESSION_TOKEN": credentials.session_token,
+        "AWS_LAMBDA_LOG_GROUP_NAME": log_group,
+        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+    }
