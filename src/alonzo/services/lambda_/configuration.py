@@ -29,6 +29,9 @@ SOURCE_DESCRIPTION = "SourceDescription"
 SOURCE_KEY = "SourceKMSKeyArn"
 #: The ARN of the runtime's build that a version was prepared with, as INIT_START names it.
 RUNTIME_VERSION = "RuntimeVersionArn"
+#: A published version has a snapshot of its initialised process.
+SNAPSHOT = "HasSnapshot"
+_FIRST_PYTHON = 12
 #: Members taken as they are.
 _PLAIN = ("Role", "Handler", "Runtime", "Description", "Timeout", "MemorySize", "KMSKeyArn", "FileSystemConfigs")
 
@@ -111,6 +114,16 @@ def merge(base: Mapping[str, Any], params: Mapping[str, Any]) -> Config:
     return config
 
 
+def snap_start(config: Mapping[str, Any], version: str) -> bool:
+    """Whether a version is initialised when it is published. Other runtimes may ask for it, on AWS too, in vain.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-runtimes (of which Python is ours)
+    """
+    runtime = config["Runtime"].removeprefix("python3.")
+    is_asked_for = config["SnapStart"]["ApplyOn"] == "PublishedVersions"
+    return version.isdigit() and is_asked_for and runtime.isdigit() and int(runtime) >= _FIRST_PYTHON
+
+
 def check_runtime(runtime: str) -> None:
     """Raise AWS's text for a runtime that it does not know or no longer takes."""
     if runtime in models.RUNTIMES:
@@ -180,7 +193,7 @@ def _logging(old: Mapping[str, Any], new: Mapping[str, Any]) -> Config:
 
 
 _OPTIONAL = ("DeadLetterConfig", "FileSystemConfigs", "KMSKeyArn")
-_SHOWN_APART = ("SnapStart", SOURCE_DESCRIPTION, SOURCE_KEY, RUNTIME_VERSION, *_OPTIONAL)
+_SHOWN_APART = ("SnapStart", SOURCE_DESCRIPTION, SOURCE_KEY, RUNTIME_VERSION, SNAPSHOT, *_OPTIONAL)
 
 
 def timestamp(epoch: float) -> str:
@@ -206,7 +219,10 @@ def show(version: Version, *, suffix: str = "", listed: bool = False) -> Config:
         "Version": version.version,
         "RevisionId": version.revision_id,
         **{name: value for name, value in config.items() if name not in _SHOWN_APART},
-        "SnapStart": {"ApplyOn": config["SnapStart"]["ApplyOn"], "OptimizationStatus": "Off"},
+        "SnapStart": {
+            "ApplyOn": config["SnapStart"]["ApplyOn"],
+            "OptimizationStatus": "On" if config.get(SNAPSHOT) else "Off",
+        },
     }
     for optional in _OPTIONAL:
         if config.get(optional):

@@ -37,6 +37,13 @@ def not_ready(state: State, target: Target) -> ServiceError:
     if target.retry:
         # The runtime may have been installed meanwhile; the next invocation finds out.
         state.prepare(target.ref.key, target.version.version)
+    if target.version.snap_start and target.obstacle.endswith(" Pending"):
+        return ServiceError(
+            "SnapStartNotReadyException",
+            "Lambda is initializing your function. You can invoke the function when the function state becomes Active.",
+            status=409,
+            fields={"Type": "User"},
+        )
     return conflict(target.obstacle)
 
 

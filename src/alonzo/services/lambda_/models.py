@@ -158,6 +158,8 @@ NO_RUNTIME = "InvalidRuntime"
 NO_ROOM = "InternalError"
 BAD_ZIP = "InvalidZipFileException"
 BAD_CODE = "InvalidConfiguration"
+#: A version with SnapStart whose initialisation failed.
+INIT_FAILED, BAD_INIT = "An error occurred during function initialization.", "FunctionError"
 WORTH_ANOTHER_TRY = (NO_RUNTIME, NO_ROOM)
 
 

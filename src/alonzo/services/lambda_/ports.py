@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.outcome import Failure
 from alonzo.engine.pollers import Mapping as EventSourceMapping
 from alonzo.engine.queue import AsyncEvent
 
@@ -96,6 +97,9 @@ class Engine(Protocol):
 
     async def prepare(self, version: FunctionVersion) -> None:
         """Have ready what the version's environments are made of, beside its code. Raises ServiceError."""
+
+    async def snapshot(self, version: FunctionVersion) -> tuple[bool, Failure | None]:
+        """Initialise a version with SnapStart and keep that: whether it is kept, and why initialising it failed."""
 
     def retire(self, function_arn: str, version: str = "") -> None:
         """Let the environments of a version, or of every version, take no further invocation."""

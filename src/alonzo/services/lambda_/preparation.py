@@ -7,6 +7,7 @@ import errno
 import logging
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -15,7 +16,17 @@ from alonzo.engine.function import FunctionVersion
 from alonzo.runtimes import CodeError, RuntimeUnavailable
 from alonzo.runtimes.packages import BROKEN
 from alonzo.services.lambda_ import configuration
-from alonzo.services.lambda_.models import BAD_CODE, BAD_ZIP, LATEST, NO_ROOM, NO_RUNTIME, Status, Version
+from alonzo.services.lambda_.models import (
+    BAD_CODE,
+    BAD_INIT,
+    BAD_ZIP,
+    INIT_FAILED,
+    LATEST,
+    NO_ROOM,
+    NO_RUNTIME,
+    Status,
+    Version,
+)
 from alonzo.services.lambda_.names import FunctionRef
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import code as code_store
@@ -26,6 +37,8 @@ from alonzo.services.lambda_.targets import engine_version
 log = logging.getLogger(__name__)
 
 _PARALLEL = 4
+#: Versions that are initialised for a snapshot at the same time: each takes its own program's time.
+_COPYING = 16
 _SWEEP_DELAY_S = 1.0
 #: How long after the start runtimes are warmed up, how many at most, and in how many functions they are looked for.
 _WARM_UP_DELAY_S, _WARM_RUNTIMES, _LOOKED_AT = 0.5, 3, 100
@@ -40,6 +53,7 @@ class Preparation:
         self._state = state
         self._waiting: asyncio.Queue[tuple[functions.Key, str]] = asyncio.Queue()
         self._queued: set[tuple[functions.Key, str]] = set()
+        self._to_copy: asyncio.Queue[tuple[functions.Key, Version, FunctionVersion, dict[str, Any]]] = asyncio.Queue()
         self._sweep = asyncio.Event()
         # Code that is being unpacked has a row already, but may not be swept by someone who read the rows earlier.
         self._unpacking = 0
@@ -78,6 +92,8 @@ class Preparation:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._warm_up())
             group.create_task(self._sweep_code())
+            for _ in range(_COPYING):
+                group.create_task(self._copy())
             for _ in range(_PARALLEL):
                 group.create_task(self._work())
 
@@ -120,19 +136,43 @@ class Preparation:
             self._unpacking += 1
         try:
             if found is not None:
-                await self._settle(key, found[0], *await self._unpack(key, found[1]))
+                failure, shown = await self._unpack(key, found[1])
+                if failure is None and found[1].snap_start:
+                    self._to_copy.put_nowait((key, *found, shown))
+                else:
+                    await self._settle(key, found[0], failure, shown)
         finally:
             async with self._idle:
                 self._unpacking -= 1
                 self._idle.notify_all()
 
-    async def _unpack(self, key: functions.Key, version: FunctionVersion) -> tuple[Status | None, str]:
-        """None where the version can run now, else why it cannot; and the ARN of the runtime's build."""
+    async def _copy(self) -> None:
+        """Initialise versions with SnapStart. That is their own time, so nobody else waits for it."""
+        while True:
+            key, version, fv, shown = await self._to_copy.get()
+            failure: Status | None = None
+            try:
+                has_snapshot, problem = await self._state.engine.snapshot(fv)
+                if problem is not None:
+                    failure = Status("Failed", INIT_FAILED, BAD_INIT)
+                elif has_snapshot:
+                    shown = {**shown, configuration.SNAPSHOT: True}
+            except ServiceError as error:
+                failure = Status("Failed", error.message, BAD_CODE)
+            except Exception:  # it can still be initialised when it is needed
+                log.exception("no snapshot was taken function=%s version=%s", key[2], version.version)
+            try:
+                await self._settle(key, version, failure, shown)
+            except Exception:
+                log.exception("preparation failed function=%s version=%s", key[2], version.version)
+
+    async def _unpack(self, key: functions.Key, version: FunctionVersion) -> tuple[Status | None, dict[str, Any]]:
+        """None where the version can run now, else why it cannot; and what its configuration shows of that."""
         failure: Status | None = None
         try:
             root = await self._state.runtimes.root(version)
             await self._state.engine.prepare(version)
-            return None, root.runtime_version_arn
+            return None, {configuration.RUNTIME_VERSION: root.runtime_version_arn}
         except RuntimeUnavailable as error:
             failure = Status("Failed", str(error), NO_RUNTIME)
         except (CodeError, ServiceError) as error:
@@ -143,16 +183,18 @@ class Preparation:
         except Exception as error:
             log.exception("cannot prepare function=%s version=%s", key[2], version.version)
             failure = Status("Failed", f"Preparing the function failed: {error}", NO_ROOM)
-        return failure, ""
+        return failure, {}
 
-    async def _settle(self, key: functions.Key, prepared: Version, failure: Status | None, runtime: str) -> None:
+    async def _settle(
+        self, key: functions.Key, prepared: Version, failure: Status | None, found: dict[str, Any]
+    ) -> None:
         revision_id = self._state.new_id()
 
         def settle(connection: Connection, freed: Freed) -> None:
             current = functions.get_version(connection, key, prepared.version)
             # Deleted, or updated again meanwhile: that has its own turn.
             if current is not None and current.body.generation == prepared.body.generation:
-                functions.put_version(connection, _settled(current, failure, revision_id, runtime), freed)
+                functions.put_version(connection, _settled(current, failure, revision_id, found), freed)
 
         def retire(_: None) -> None:
             if prepared.previous is not None and failure is None:
@@ -169,9 +211,9 @@ def _for_engine(version: Version, connection: Connection) -> FunctionVersion:
     return engine_version(connection, function, version, version.body)
 
 
-def _settled(version: Version, failure: Status | None, revision_id: str, runtime: str) -> Version:
+def _settled(version: Version, failure: Status | None, revision_id: str, found: dict[str, Any]) -> Version:
     if failure is None:
-        body = replace(version.body, config={**version.body.config, configuration.RUNTIME_VERSION: runtime})
+        body = replace(version.body, config={**version.body.config, **found})
         return replace(version, revision_id=revision_id, body=body, state=_READY, update=_DONE, previous=None)
     if version.state.name == "Active":
         return replace(version, revision_id=revision_id, update=failure)

@@ -48,6 +48,8 @@ def publish(
     before = functions.get_version(connection, ref.key, LATEST_PUBLISHED) if to == LATEST_PUBLISHED else None
     need_room(connection, ref.key, current.body.code.size - (before.body.code.size if before else 0))
     number = to if to == LATEST_PUBLISHED else _next_number(connection, ref)
+    # A snapshot is taken of the version itself, before it becomes active.
+    ready = ready and not configuration.snap_start(current.body.config, number)
     config = {**current.body.config, configuration.SOURCE_DESCRIPTION: current.body.config["Description"]}
     if description:
         config["Description"] = description
@@ -69,6 +71,7 @@ def publish(
 def same(published: Version, current: Version) -> bool:
     """Whether `$LATEST` is what was published; the description given to PublishVersion is not a difference."""
     config = dict(published.body.config)
+    config.pop(configuration.SNAPSHOT, None)
     config["Description"] = config.pop(configuration.SOURCE_DESCRIPTION, config["Description"])
     return (
         config == current.body.config

@@ -17,6 +17,7 @@ from alonzo.core.errors import ServiceError
 from alonzo.core.ids import Ids
 from alonzo.dispatch import Access
 from alonzo.engine.function import CodeRef, FunctionVersion
+from alonzo.services.lambda_ import configuration
 from alonzo.services.lambda_.errors import function_not_found
 from alonzo.services.lambda_.models import LATEST, WORTH_ANOTHER_TRY, Body, Code, Function, Version
 from alonzo.services.lambda_.names import FunctionRef, function_ref, is_alias
@@ -198,6 +199,7 @@ def engine_version(connection: Connection, function: Function, version: Version,
     """What the engine needs to run `body` as a version."""
     config = body.config
     logging: dict[str, Any] = config["LoggingConfig"]
+    snap_start = configuration.snap_start(config, version.version)
     internet = function.tags.get(INTERNET_TAG, "on") != "off"
     return FunctionVersion(
         account_id=version.account_id,
@@ -225,6 +227,8 @@ def engine_version(connection: Connection, function: Function, version: Version,
         internet=internet,
         reserved_concurrency=function.reserved_concurrency,
         tenant_isolation="TenancyConfig" in config,
+        initialization_type="snap-start" if snap_start else "on-demand",
+        snap_start=snap_start,
         loops_allowed=settings.get(connection, (version.account_id, version.region, version.name), "recursion")
         == "Allow",
     )
