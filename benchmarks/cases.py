@@ -22,7 +22,7 @@ from benchmarks.figures import Figure, Measured, percentile
 from benchmarks.mappings import mappings
 from benchmarks.requests import invoke, signed, sqs_call
 from benchmarks.setup import RUNTIME, Peak, durable_server, function, memory_mb
-from benchmarks.starts import HELLO, cold, density, node, provisioned, sdk, thousand
+from benchmarks.starts import HELLO, cold, density, node, provisioned, sdk, snapstart, thousand
 from benchmarks.streaming import streaming
 
 Case = Callable[[], Iterator[Measured]]
@@ -276,6 +276,7 @@ def gigabyte() -> Iterator[Measured]:
 CASES: dict[str, Case] = {
     "startup": startup,
     "cold": cold,
+    "snapstart": snapstart,
     "sdk": sdk,
     "node": node,
     "provisioned": provisioned,

@@ -19,6 +19,9 @@ HELLO = "def handler(event, context):\n    return {'ok': 1}\n"
 _SDK = "import boto3\ns3 = boto3.client('s3')\n" + HELLO
 _NODE = "exports.handler = async () => ({ ok: 1 });\n"
 _SLEEP = "import time\ndef handler(event, context):\n    time.sleep(1)\n    return {'ok': 1}\n"
+_SLOW = "import time\ntime.sleep(2)\n" + _SDK
+#: SnapStart needs Python 3.12 or newer.
+_SNAPSTART = "python3.13"
 _RUNS = 40
 
 
@@ -80,6 +83,30 @@ def sdk() -> Iterator[Measured]:
         Figure("cold start with boto3 and one client, p50", "ms", "first Invoke of 20 functions", at_most=60, aim=20),
         percentile(latencies, 50),
         {"p95": percentile(latencies, 95)},
+    )
+
+
+def snapstart() -> Iterator[Measured]:
+    """First invocations of versions with SnapStart, whose initialisation takes two seconds, one after another."""
+    runs = 20
+    with durable_server() as server:
+        functions = server.client("lambda")
+        for n in range(runs):
+            function(server, f"snap{n}", _SLOW, Runtime=_SNAPSTART, SnapStart={"ApplyOn": "PublishedVersions"})
+        for n in range(runs):
+            functions.publish_version(FunctionName=f"snap{n}")
+        for n in range(runs):
+            functions.get_waiter("function_active_v2").wait(
+                FunctionName=f"snap{n}", Qualifier="1", WaiterConfig={"Delay": 1}
+            )
+        time.sleep(1)
+        latencies = []
+        for n in range(runs):
+            latencies.append(once(server, f"snap{n}:1"))
+            time.sleep(0.05)
+    how = f"first Invoke of {runs} versions, {_SNAPSTART}, 2 s of initialisation with boto3, from their snapshots"
+    yield Measured(
+        Figure("SnapStart p50", "ms", how, at_most=20), percentile(latencies, 50), {"p95": percentile(latencies, 95)}
     )
 
 
