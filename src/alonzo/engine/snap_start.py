@@ -105,6 +105,7 @@ class SnapStart:
             frame = int(header(b"alonzo-snapshot") or b"0", 16)
         except ValueError:
             frame = 0
+        frame = frame if 0 < frame < 1 << 64 else 0
         refusal = header(b"alonzo-snapshot-refused").decode("latin-1")
         state.restore_next(frame, refusal, lambda: deliver(_GO_ON))
 

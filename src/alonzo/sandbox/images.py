@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import struct
 
 from alonzo.sandbox import restoring, syscalls
 
@@ -26,7 +27,13 @@ _PRESENT, _SWAPPED, _OF_FILE = 1 << 63, 1 << 62, 1 << 61
 _STACK = 8 << 20
 #: Free space that snapshots leave on the disk they lie on.
 _RESERVE = 256 << 20
+_NO_ROOM = "the disk has no room for a snapshot"
 _SIGKILL = 9
+_WRITE = 2
+#: Places from which the one that restores takes the first that is free there too.
+_PLACES = 16
+
+Range = tuple[int, int]
 
 
 def _read(path: str) -> str:
@@ -97,8 +104,9 @@ class _Taker:
         self._out = out
         self._most = most
         self._at = 0
-        self._lines: list[str] = []
-        self._groups: dict[str, int] = {}
+        self._plan = restoring.Plan()
+        #: Descriptors in the plan, by path or by memory that is shared.
+        self._numbers: dict[str, int] = {}
         self._memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         self._pagemap = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -110,11 +118,13 @@ class _Taker:
         self._layout(found)
         for before, area in zip([None, *found], found, strict=False):
             if area.is_kernels:
-                self._say("kernels", area, area.path)
+                self._plan.kernels.append((area.path, area.start, area.end))
             else:
                 self._copy(area, before.end if before is not None else 0)
-        text = "\n".join(self._lines).encode("utf-8", "surrogateescape")
-        os.pwrite(self._out, text, self._at)
+        self._find_room(found)
+        text = self._plan.pack()
+        if os.pwrite(self._out, text, self._at) < len(text):
+            raise Refused(_NO_ROOM)
         return self._at, len(text)
 
     def _check(self) -> None:
@@ -128,35 +138,56 @@ class _Taker:
         numbers = [int(fields[number - 3]) for number in (26, 27, 45, 46, 47, 28, 48, 49, 50, 51)]
         start_brk = numbers[4]
         brk = max([area.end for area in found if area.path == "[heap]"], default=start_brk)
-        self._lines.append("layout " + " ".join(str(number) for number in (*numbers[:5], brk, *numbers[5:])))
+        # struct prctl_mm_map: after the addresses an auxiliary vector, and a program's file: both stay as they are.
+        self._plan.layout = struct.pack("=12QIi", *numbers[:5], brk, *numbers[5:], 0, 0, -1)
 
-    def _say(self, kind: str, area: Area, *words: object) -> None:
-        head = f"{kind} {area.start:x} {area.end:x} {area.protection}"
-        self._lines.append(" ".join((head, *(str(word) for word in words))))
+    def _find_room(self, found: list[Area]) -> None:
+        """Places where this process has nothing; whether the one that restores has, shows then."""
+        size = restoring.room(len(self._plan.taken()) // 64) + sum(end - start for _, start, end in self._plan.kernels)
+        for place in restoring.PLACES:
+            if all(area.end <= place - _PAGE or area.start >= place + size + _PAGE for area in found):
+                self._plan.places.append(place)
+                if len(self._plan.places) == _PLACES:
+                    return
+
+    def _number(self, key: str) -> int:
+        number = self._numbers.setdefault(key, restoring.FIRST_FD + len(self._numbers))
+        if number > restoring.LAST_FD:
+            raise Refused("the process has mapped too many files")
+        return number
 
     def _copy(self, area: Area, room: int) -> None:
-        if "wf" in area.flags or "dp" in area.flags:  # empty in every child: what must not be in two processes
-            self._say("empty", area, "dp" if "dp" in area.flags else "wf")
-        elif area.shared and not (area.has_file and not area.protection & 2):
-            self._share(area)
+        plan, place, protection = self._plan, (area.start, area.end), area.protection
+        if "dp" in area.flags:
+            plan.droppable(place, protection)
+        elif "wf" in area.flags:  # what must not be in two processes
+            plan.wiped(place, protection)
+        elif area.shared and not (area.has_file and not protection & _WRITE):
+            number = self._number(f"{area.inode}:{area.path}")
+            plan.file(place, protection, number, area.offset, shared=True)
+            plan.groups.append((number, area.offset, area.end - area.start, self._at))
+            self._write(area.start, area.end)
         elif area.has_file:
-            self._say("shared" if area.shared else "file", area, f"{area.offset:x}", area.inode, area.path)
+            is_new = (key := f"{area.inode} {area.path}") not in self._numbers
+            number = self._number(key)
+            if is_new:
+                plan.files.append((number, area.inode, area.path))
+            plan.file(place, protection, number, area.offset, shared=area.shared)
             if not area.shared:
                 self._overlay(area, self._own(area))
         elif area.path and not area.path.startswith(("[", "/")):
             raise Refused(f"{area.path} is mapped, which cannot be mapped again")
         elif area.path == "[stack]":
-            bottom = max(min(area.start, area.end - _STACK), room)  # as far as it may grow
-            self._lines.append(f"own {bottom:x} {area.end:x} {area.protection}")
+            plan.own((max(min(area.start, area.end - _STACK), room), area.end), protection)  # as far as it may grow
             self._overlay(area, self._own(area))
         else:
-            self._say("own", area)
+            plan.own(place, protection)
             # Of a file in /tmp, all; else only what was touched.
-            self._overlay(area, [(area.start, area.end)] if area.inode else self._own(area))
+            self._overlay(area, [place] if area.inode else self._own(area))
 
-    def _own(self, area: Area) -> list[tuple[int, int]]:
+    def _own(self, area: Area) -> list[Range]:
         """Runs of pages that are the process's own."""
-        runs: list[tuple[int, int]] = []
+        runs: list[Range] = []
         at = area.start
         while at < area.end:
             size = min((area.end - at) // _PAGE * 8, _PIECE)
@@ -175,19 +206,10 @@ class _Taker:
             at += len(found) // 8 * _PAGE
         return runs
 
-    def _overlay(self, area: Area, runs: list[tuple[int, int]]) -> None:
+    def _overlay(self, area: Area, runs: list[Range]) -> None:
         for start, end in runs:
-            # Code is read into memory and not mapped: nobody may execute what lies in this file.
-            kind = "code" if area.protection & 4 else "pages"
-            self._lines.append(f"{kind} {start:x} {end:x} {area.protection} {self._at}")
+            self._plan.pages((start, end), area.protection, self._at)
             self._write(start, end)
-
-    def _share(self, area: Area) -> None:
-        """Memory that several places show: each of them has its own copy of the whole in the image, the last counts."""
-        key = f"{area.inode}:{area.path}"
-        group = self._groups.setdefault(key, len(self._groups))
-        self._say("group", area, f"{area.offset:x}", group, self._at)
-        self._write(area.start, area.end)
 
     def _write(self, start: int, end: int) -> None:
         if self._at + end - start > self._most:
@@ -199,7 +221,7 @@ class _Taker:
                 piece = b""
             piece = piece or bytes(_PAGE)
             if os.pwrite(self._out, piece, self._at) < len(piece):
-                raise Refused("the disk has no room for a snapshot")
+                raise Refused(_NO_ROOM)
             self._at += len(piece)
             start += len(piece)
 

@@ -45,9 +45,11 @@ _MAYMOVE_FIXED = 3
 _TOP = 0x7FFFFFFFF000
 _PAGE = 4096
 #: Where a free place is looked for: between programs and libraries, as Linux lays them out.
-_PLACES = range(0x10_0000_0000, 0x5000_0000_0000, 0x10_0000_0000)
-#: The last descriptor that stays, and the one on which a failure is told until the end.
+PLACES = range(0x10_0000_0000, 0x5000_0000_0000, 0x10_0000_0000)
+#: The last descriptor that stays. Above are the error pipe, and while the steps are made the image and what is mapped.
 _TELEMETRY_FD = 62
+IMAGE_FD = 100
+FIRST_FD, LAST_FD = 101, 1000
 
 Range = tuple[int, int]
 
@@ -65,74 +67,143 @@ def problem() -> str:
     return ""
 
 
-class _Plan:
-    """The steps, in order."""
+class Plan:
+    """What it takes to have an image's memory, written down by whoever takes it (`images`).
+
+    `steps` expect the image and files at certain descriptors. `files` are descriptor, inode and path of each; `groups`
+    memory that several places show: descriptor, offset, size and place in the image of each part. `kernels` is where
+    the kernel's own pages must lie, `layout` what PR_SET_MM_MAP is told, `places` where there is room for all that
+    restoring itself needs.
+    """
 
     def __init__(self) -> None:
-        self.steps: list[bytes] = []
+        self.steps = b""
+        self.layout = b""
+        self.files: list[tuple[int, int, str]] = []
+        self.groups: list[tuple[int, int, int, int]] = []
+        self.kernels: list[tuple[str, int, int]] = []
+        self.places: list[int] = []
+        self._steps: list[bytes] = []
 
     def add(self, number: int, *arguments: int, answer: int = 0) -> None:
+        """One more system call."""
         words = [*arguments, *[0] * (6 - len(arguments))]
-        self.steps.append(struct.pack("=8Q", *(word & (1 << 64) - 1 for word in (number, *words, answer))))
+        self._steps.append(struct.pack("=8Q", *(word & (1 << 64) - 1 for word in (number, *words, answer))))
 
-    def map(self, start: int, end: int, protection: int, flags: int, file: int = -1, offset: int = 0) -> None:
+    def taken(self) -> bytes:
+        return b"".join(self._steps)
+
+    def map(self, area: Range, protection: int, flags: int, file: int = -1, offset: int = 0) -> None:
+        start, end = area
         self.add(_MMAP, start, end - start, protection, flags | _FIXED, file, offset, answer=start)
 
-    def pack(self, frame: int, place: int, size: int) -> bytes:
-        return b"".join(self.steps) + struct.pack("=8Q", (1 << 64) - 1, frame, place, size, 0, 0, 0, 0)
+    def own(self, area: Range, protection: int) -> None:
+        """Empty memory."""
+        self.map(area, protection, _PRIVATE | _ANONYMOUS | _NORESERVE)
+
+    def droppable(self, area: Range, protection: int) -> None:
+        self.map(area, protection, _DROPPABLE | _ANONYMOUS)
+
+    def wiped(self, area: Range, protection: int) -> None:
+        """Memory that is empty in every child."""
+        self.map(area, protection, _PRIVATE | _ANONYMOUS)
+        self.add(_MADVISE, area[0], area[1] - area[0], _MADV_WIPEONFORK)
+
+    def pages(self, area: Range, protection: int, offset: int) -> None:
+        """Memory that lies in the image."""
+        if not protection & _EXECUTE:
+            self.map(area, protection, _PRIVATE, IMAGE_FD, offset)
+            return
+        # Code is read into memory and not mapped: nobody may execute what lies in that file.
+        start, size = area[0], area[1] - area[0]
+        self.map(area, _READ | _WRITE, _PRIVATE | _ANONYMOUS)
+        self.add(_PREAD, IMAGE_FD, start, size, offset, answer=size)
+        self.add(_MPROTECT, start, size, protection)
+
+    def file(self, area: Range, protection: int, number: int, offset: int, *, shared: bool) -> None:
+        self.map(area, protection, _SHARED if shared else _PRIVATE, number, offset)
+
+    def pack(self) -> bytes:
+        numbers = [" ".join(str(word) for word in row) for row in (self.places, *self.groups)]
+        kernels = [f"{start} {end} {name}" for name, start, end in self.kernels]
+        files = [f"{number} {inode} {path}" for number, inode, path in self.files]
+        texts = ("\n".join(rows).encode("utf-8", "surrogateescape") for rows in (numbers, kernels, files))
+        return b"".join(struct.pack("=Q", len(part)) + part for part in (self.layout, *texts, self.taken()))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Plan:
+        parts, at = [], 0
+        while at < len(data):
+            (size,) = struct.unpack_from("=Q", data, at)
+            parts.append(data[at + 8 : at + 8 + size])
+            at += 8 + size
+        plan = cls()
+        plan.layout, plan.steps = parts[0], parts[4]
+        numbers, kernels, files = (part.decode("utf-8", "surrogateescape").split("\n") for part in parts[1:4])
+        plan.places = [int(word) for word in numbers[0].split()]
+        for row in numbers[1:]:
+            number, offset, size, source = row.split()
+            plan.groups.append((int(number), int(offset), int(size), int(source)))
+        for row in filter(None, kernels):
+            start, end, name = row.split(" ", 2)
+            plan.kernels.append((name, int(start), int(end)))
+        for row in filter(None, files):
+            number, inode, path = row.split(" ", 2)
+            plan.files.append((int(number), int(inode), path))
+        return plan
+
+
+def room(steps: int) -> int:
+    """Bytes that restoring needs beside the kernel's pages: its code, the layout, and so many steps and some more."""
+    return _PAGE + (64 * (steps + 64) // _PAGE + 1) * _PAGE
 
 
 def restore(image: int, frame: int, offset: int, size: int) -> None:
-    """Become what `image` holds, whose list lies at `offset`; `frame` is where it rests. Returns only by an error."""
+    """Become what `image` holds, whose plan lies at `offset`; `frame` is where it rests. Returns only by an error."""
     _signal.pthread_sigmask(_signal.SIG_BLOCK, [number for number in range(1, 65) if number not in (32, 33)])
-    lines = os.pread(image, size, offset).decode("utf-8", "surrogateescape").split("\n")
-    rows = [line.split(" ") for line in lines]
-    theirs = [(int(row[1], 16), int(row[2], 16)) for row in rows if row[0] != "layout"]
-    ours = _own_areas()
-    kernels = {name: area for name, area in ours if name.startswith(("[vvar", "[vdso"))}
-    wanted = {row[4]: (int(row[1], 16), int(row[2], 16)) for row in rows if row[0] == "kernels"}
-    if {name: end - start for name, (start, end) in kernels.items()} != {
-        name: end - start for name, (start, end) in wanted.items()
-    }:
+    plan = Plan.unpack(os.pread(image, size, offset))
+    ours = _kernels_pages()
+    if [(name, end - start) for name, start, end in ours] != [(name, end - start) for name, start, end in plan.kernels]:
         raise OSError(22, "the snapshot is of another kernel")
-    plan = _Plan()
-    room = 64 * (8 * len(rows) + 64) // _PAGE * _PAGE + 4 * _PAGE
-    aside = sum(end - start for start, end in kernels.values())
-    place = _free(room + aside, [*theirs, *(area for _, area in ours)])
+    mine = room(len(plan.steps) // 64)
+    place = _free(plan.places, mine + sum(end - start for _, start, end in ours))
     _leave_rseq()
-    parked: dict[str, int] = {}
-    at = place + room
-    for name, (start, end) in kernels.items():
-        plan.add(_MREMAP, start, end - start, end - start, _MAYMOVE_FIXED, at, answer=at)
-        parked[name], at = at, at + end - start
-    plan.add(_MUNMAP, 0, place)
-    plan.add(_MUNMAP, at, _TOP - at)
-    layout = _map_all(plan, rows, image)
-    for name, (start, end) in wanted.items():
-        plan.add(_MREMAP, parked[name], end - start, end - start, _MAYMOVE_FIXED, start, answer=start)
-    plan.add(_PRCTL, _PR_SET_MM, _PR_SET_MM_MAP, place + _PAGE - 128, _LAYOUT)
-    plan.add(_CLOSE_RANGE, 3, _TELEMETRY_FD - 1)
-    plan.add(_CLOSE_RANGE, _TELEMETRY_FD + 1, 0xFFFFFFFF)
-    _go(plan.pack(frame, place, at - place), layout, place, room)
+    before, after = Plan(), Plan()
+    at = place + mine
+    for (_, start, end), (_, target, _) in zip(ours, plan.kernels, strict=True):
+        size = end - start
+        before.add(_MREMAP, start, size, size, _MAYMOVE_FIXED, at, answer=at)
+        after.add(_MREMAP, at, size, size, _MAYMOVE_FIXED, target, answer=target)
+        at += size
+    before.add(_MUNMAP, 0, place)
+    before.add(_MUNMAP, at, _TOP - at)
+    after.add(_PRCTL, _PR_SET_MM, _PR_SET_MM_MAP, place + _PAGE - 128, _LAYOUT)
+    after.add(_CLOSE_RANGE, 3, _TELEMETRY_FD - 1)
+    after.add(_CLOSE_RANGE, _TELEMETRY_FD + 1, 0xFFFFFFFF)
+    after.add(-1, frame, place, at - place)
+    os.dup2(image, IMAGE_FD)
+    _open_all(plan)
+    _go(before.taken() + plan.steps + after.taken(), plan.layout, place)
 
 
-def _own_areas() -> list[tuple[str, Range]]:
+def _kernels_pages() -> list[tuple[str, int, int]]:
     descriptor = os.open("/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
-    text = b""
+    parts: list[bytes] = []
     while piece := os.read(descriptor, 1 << 16):
-        text += piece
+        parts.append(piece)
     os.close(descriptor)
-    found: list[tuple[str, Range]] = []
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
-        words = line.split(None, 5)
-        start, end = (int(word, 16) for word in words[0].split("-"))
-        found.append((words[5] if len(words) > 5 else "", (start, end)))
+    found = []
+    for line in b"".join(parts).split(b"\n"):
+        if line.endswith(b"]") and line.rpartition(b" ")[2].startswith((b"[vvar", b"[vdso")):
+            start, end = (int(word, 16) for word in line.split(b" ", 1)[0].split(b"-"))
+            found.append((line.rpartition(b" ")[2].decode(), start, end))
     return found
 
 
-def _free(size: int, taken: list[Range]) -> int:
-    for place in _PLACES:
-        if all(end <= place - _PAGE or start >= place + size + _PAGE for start, end in taken):
+def _free(places: list[int], size: int) -> int:
+    """Take the first of `places` with that much room here."""
+    for place in places:
+        if syscalls.call(_MMAP, place, size, 0, _PRIVATE | _ANONYMOUS | _FIXED_NOREPLACE, -1, 0) == place:
             return place
     raise OSError(12, "there is no room for restoring a snapshot")
 
@@ -152,68 +223,27 @@ def _leave_rseq() -> None:
             return
 
 
-def _map_all(plan: _Plan, rows: list[list[str]], image: int) -> bytes:
-    """The image's memory; answers the layout for PR_SET_MM_MAP."""
-    files: dict[str, int] = {}
-    groups = _groups(rows, image)
-    layout = b""
-    for row in rows:
-        kind = row[0]
-        if kind == "layout":
-            layout = struct.pack("=11QQIi", *(int(word) for word in row[1:12]), 0, 0, -1)
-            continue
-        start, end, protection = int(row[1], 16), int(row[2], 16), int(row[3])
-        if kind == "own":
-            plan.map(start, end, protection, _PRIVATE | _ANONYMOUS | _NORESERVE)
-        elif kind == "empty":
-            plan.map(start, end, protection, _ANONYMOUS | (_DROPPABLE if row[4] == "dp" else _PRIVATE))
-            if row[4] == "wf":
-                plan.add(_MADVISE, start, end - start, _MADV_WIPEONFORK)
-        elif kind in ("file", "shared"):
-            path = " ".join(row[6:])
-            if path not in files:
-                files[path] = _open(path, int(row[5]))
-            plan.map(start, end, protection, _SHARED if kind == "shared" else _PRIVATE, files[path], int(row[4], 16))
-        elif kind == "pages":
-            plan.map(start, end, protection, _PRIVATE, image, int(row[4]))
-        elif kind == "code":
-            plan.map(start, end, _READ | _WRITE, _PRIVATE | _ANONYMOUS)
-            plan.add(_PREAD, image, start, end - start, int(row[4]), answer=end - start)
-            plan.add(_MPROTECT, start, end - start, protection)
-        elif kind == "group":
-            plan.map(start, end, protection, _SHARED, groups[row[5]], int(row[4], 16))
-    return layout
+def _open_all(plan: Plan) -> None:
+    """Have files and groups at the descriptors where the steps expect them."""
+    for number, inode, path in plan.files:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if os.fstat(descriptor).st_ino != inode:
+            raise OSError(116, f"{path} is another file than when the snapshot was taken")
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    made = set()
+    for number, offset, size, source in plan.groups:
+        if number not in made:
+            made.add(number)
+            os.dup2(os.memfd_create("snapshot", os.MFD_CLOEXEC), number)
+        if os.fstat(number).st_size < offset + size:
+            os.truncate(number, offset + size)
+        os.pwrite(number, os.pread(IMAGE_FD, size, source), offset)
 
 
-def _open(path: str, inode: int) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    if os.fstat(descriptor).st_ino != inode:
-        raise OSError(116, f"{path} is another file than when the snapshot was taken")
-    return descriptor
-
-
-def _groups(rows: list[list[str]], image: int) -> dict[str, int]:
-    """Memory that several places show, made anew."""
-    made: dict[str, int] = {}
-    for row in rows:
-        if row[0] != "group":
-            continue
-        start, end, offset, group, source = int(row[1], 16), int(row[2], 16), int(row[4], 16), row[5], int(row[6])
-        if group not in made:
-            made[group] = os.memfd_create("snapshot", os.MFD_CLOEXEC)
-        file = made[group]
-        if os.fstat(file).st_size < offset + end - start:
-            os.truncate(file, offset + end - start)
-        os.pwrite(file, os.pread(image, end - start, source), offset)
-    return made
-
-
-def _go(table: bytes, layout: bytes, place: int, room: int) -> None:
-    """Put code, layout and table into place, and jump."""
-    if len(table) > room - _PAGE:
-        raise OSError(12, "the snapshot has too many parts")
-    flags = _PRIVATE | _ANONYMOUS | _FIXED_NOREPLACE
-    if syscalls.call(_MMAP, place, room, _READ | _WRITE, flags, -1, 0) != place:
+def _go(table: bytes, layout: bytes, place: int) -> None:
+    """Put code, layout and steps into place, and jump."""
+    if syscalls.call(_MPROTECT, place, _PAGE + len(table), _READ | _WRITE) < 0:
         raise OSError(12, "there is no room for restoring a snapshot")
     code = _STEPS + _FAILED
     ctypes.memmove(place, code, len(code))
