@@ -362,8 +362,8 @@ async def test_a_hand_over_that_is_repeated_runs_once(world: Any) -> None:
         await queue.accept(event(ctx.request_id.removeprefix("request-")))
         return {}
 
-    world.dispatcher.answers["lambda.Invoke"] = hand_over
-    await queue.accept(Delivery("request-9", ACCOUNT, REGION, "lambda", "Invoke", {}, "s3.amazonaws.com"))
+    world.dispatcher.answers["sns.Publish"] = hand_over
+    await queue.accept(Delivery("request-9", ACCOUNT, REGION, "sns", "Publish", {}, "s3.amazonaws.com"))
     await first.wait()
     await until(lambda: len(ran.calls) == 1)
     await queue.flush()
@@ -371,6 +371,108 @@ async def test_a_hand_over_that_is_repeated_runs_once(world: Any) -> None:
     again.set()
     await until(lambda: rows(world) == 0)
     assert len(ran.calls) == 1
+
+
+def notification(world: Any, monkeypatch: pytest.MonkeyPatch, gather_s: float) -> Delivery:
+    """A delivery that hands an event of function `f` over, twice even; outcomes are gathered for so long."""
+    monkeypatch.setattr("alonzo.engine.settling._GATHER_S", gather_s)
+
+    async def hand_over(ctx: Any, _params: Any) -> dict[str, Any]:
+        for _ in range(2):
+            await world.engine.queue.accept(event(ctx.request_id.removeprefix("request-")))
+        return {}
+
+    world.function("f", "")
+    world.dispatcher.answers["lambda.Invoke"] = hand_over
+    return Delivery("request-9", ACCOUNT, REGION, "lambda", "Invoke", {}, "s3.amazonaws.com")
+
+
+async def kinds(world: Any) -> list[tuple[str, int]]:
+    def read(connection: Any) -> list[tuple[str, int]]:
+        return [tuple(row) for row in connection.execute(text("SELECT kind, done FROM engine_jobs ORDER BY seq"))]
+
+    return list(await world.parts.db.read(read))
+
+
+async def test_an_event_handed_over_needs_no_row_before_it_runs(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The delivery's row stands for its event until both outcomes are written, in one transaction."""
+    delivery = notification(world, monkeypatch, 60.0)
+    ran = script(world, lambda *_: FINE)
+    await world.engine.queue.accept(delivery)
+    await until(lambda: len(world.engine.queue._settling._waiting) == 2)
+    assert len(ran.calls) == 1
+    # A server that is killed now does both again.
+    assert await kinds(world) == [("D", 0)]
+    await world.engine.queue.flush()
+    assert await kinds(world) == []
+    assert not world.engine.queue._loaded and not world.engine.queue._bytes and len(ran.calls) == 1
+
+
+async def test_an_event_handed_over_that_takes_longer_gets_a_row(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The delivery's row goes and the event's comes in one transaction; it goes when the event has run, once."""
+    delivery = notification(world, monkeypatch, 0.001)
+    gate, calls = asyncio.Event(), list[str]()
+
+    class Invoker:
+        async def invoke(self, fv: Any, invocation: Invocation) -> InvokeResult:
+            calls.append(invocation.request_id)
+            await gate.wait()
+            return FINE
+
+    world.engine._deliverer._invoker = Invoker()
+    queue = world.engine.queue
+    await queue.accept(delivery)
+    seen: list[tuple[str, int]] = []
+    async with asyncio.timeout(10):
+        while seen != [("E", 0)]:
+            seen = await kinds(world)
+            assert len(seen) == 1
+            await asyncio.sleep(0.001)
+    queue.wake()  # its row is seen, and is not run a second time
+    [shown] = await queue.list_jobs()
+    assert (shown.id, shown.kind, shown.state) == ("request-9", "event", "running")
+    gate.set()
+    await until(lambda: rows(world) == 0)
+    assert calls == ["request-9"]
+
+
+async def test_an_event_handed_over_is_retried_and_delivered(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails at first is in the table with its time, and its success goes to the destination."""
+    clock = FakeClock()
+    async with make(clock=clock) as world:
+        delivery = notification(world, monkeypatch, 0.02)
+        world.functions.configs["f"] = EventConfig(on_success=QUEUE)
+        ran = script(world, lambda _, n: FAILED if n == 1 else FINE)
+        await world.engine.queue.accept(delivery)
+        await run_out(world, clock)
+        assert [round(at - ran.calls[0][0]) for at, _ in ran.calls] == [0, 60]
+        [sent] = world.dispatcher.of("SendMessage")
+        assert json.loads(sent["MessageBody"])["requestContext"]["approximateInvokeCount"] == 2
+
+
+async def test_a_delivery_that_fails_after_handing_over_hands_over_again(make: Any) -> None:
+    """Its event does not run before the delivery has ended well; the second time it is stored as any other."""
+    clock = FakeClock()
+    async with make(clock=clock) as world:
+        world.function("f", "")
+        ran = script(world, lambda *_: FINE)
+        failures = [ServiceError("InternalError", "later", status=500)]
+
+        async def hand_over(ctx: Any, _params: Any) -> dict[str, Any]:
+            await world.engine.queue.accept(event(9))
+            if failures:
+                raise failures.pop()
+            return {}
+
+        world.dispatcher.answers["lambda.Invoke"] = hand_over
+        await world.engine.queue.accept(
+            Delivery("request-9", ACCOUNT, REGION, "lambda", "Invoke", {}, "s3.amazonaws.com")
+        )
+        await until(lambda: not failures)
+        await world.engine.queue.flush()
+        assert not ran.calls
+        await run_out(world, clock)
+        assert len(ran.calls) == 1
 
 
 @pytest.mark.slow

@@ -353,9 +353,14 @@ class Deliverer:
                     attempt = Attempt(job.tries, self._clock.now() - job.enqueued_at)
                     again_s = await handler(_context(delivery), dict(delivery.params), attempt)
                 else:
-                    await self._dispatcher.call(
+                    call = self._dispatcher.call(
                         _context(delivery), delivery.service, delivery.operation, dict(delivery.params)
                     )
+                    if delivery.service == "lambda" and job.tries == 1:
+                        with self._queue.hand_over(job):
+                            await call
+                    else:
+                        await call
         except ServiceError as error:
             if self._closing:
                 return None

@@ -109,6 +109,10 @@ _ADOPT = text(
 )
 
 
+#: What an event's row has beside its payload, in bytes, more or less.
+_ABOUT = 512
+
+
 class AsyncEvent(NamedTuple):
     """An accepted `Invoke(Event)`. `id` is the idempotence key: enqueueing an id that is there already does nothing.
 
@@ -165,6 +169,8 @@ class Job:
     throttles: int = 0
     tries: int = 0
     last_error: str = ""
+    #: The event that this delivery has handed over, if that has no row yet: it gets one when the delivery's goes.
+    carries: Job | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,20 +278,27 @@ class JobStore:
         answer's flag says that there were none."""
         made: list[Job] = []
         rows: list[tuple[Any, ...]] = []
-        owner = self.owner
         for what in wanted:
             body = encode(what)
-            seq = next(self._seq)
-            job = Job(seq, lane_of(what), what, now, len(body))
-            if isinstance(what, AsyncEvent):
-                # Without an id of its own a row's key grows with its number: a key by chance would change a page of the
-                # index for every row, which costs twice as much as the row.
-                kind, key, origin = "E", what.id or f"{seq:016x}", what.request_id
-            else:
-                kind, key, origin = "D", what.id, ""
-            rows.append((seq, kind, key, owner, job.lane, what.account_id, what.region, origin, now, body))
+            job = Job(next(self._seq), lane_of(what), what, now, len(body))
+            rows.append(self._row(job, body))
             made.append(job)
         return made, _INSERT.run(connection, rows) == len(rows)
+
+    def carried(self, event: AsyncEvent, now: float) -> Job:
+        """A job that is in memory only; `settle` writes it with the outcome of the delivery that carries it."""
+        return Job(next(self._seq), lane_of(event), event, now, len(event.payload) + _ABOUT)
+
+    def _row(self, job: Job, body: bytes) -> tuple[Any, ...]:
+        what = job.what
+        if isinstance(what, AsyncEvent):
+            # Without an id of its own a row's key grows with its number: a key by chance would change a page of the
+            # index for every row, which costs twice as much as the row.
+            kind, key, origin = "E", what.id or f"{job.seq:016x}", what.request_id
+        else:
+            kind, key, origin = "D", what.id, ""
+        where = (what.account_id, what.region)
+        return (job.seq, kind, key, self.owner, job.lane, *where, origin, job.enqueued_at, body)
 
     def new(self, connection: Connection, after: int, limit: int) -> Sequence[Any]:
         """(seq, lane, size) of jobs due at once, after a sequence number."""
@@ -316,6 +329,7 @@ class JobStore:
         done: list[int] = []
         handed_over, deliveries, retries = [], [], []
         follow_up: list[Delivery] = []
+        carried: dict[int, Job] = {}  # a delivery's outcome comes before its event's
         for settlement in settlements:
             job = settlement.job
             follow_up.extend(settlement.follow_up)
@@ -333,6 +347,10 @@ class JobStore:
             elif not isinstance(job.what, AsyncEvent):
                 done.append(job.seq)
                 deliveries.append({"origin": job.what.id})
+                if job.carries is not None:
+                    carried[job.carries.seq] = job.carries
+            elif carried.pop(job.seq, None) is not None:
+                pass  # it never had a row
             elif job.what.id:
                 handed_over.append({"seq": job.seq, "origin": job.what.request_id, "empty": b""})
             else:
@@ -344,6 +362,7 @@ class JobStore:
         if handed_over:
             connection.execute(_EVENT_DONE, handed_over)
             connection.execute(_EVENT_KEPT, handed_over)
+        _INSERT.run(connection, [self._row(job, encode(job.what)) for job in carried.values()])
         if retries:
             connection.execute(_RETRY, retries)
         return self.insert(connection, follow_up, now)[0]

@@ -10,13 +10,14 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection
 
 from alonzo.core.clock import Clock
-from alonzo.engine.jobs import AsyncEvent, Delivery, Job, JobInfo, JobStore, Settlement
+from alonzo.engine.jobs import AsyncEvent, Delivery, Job, JobInfo, JobStore, Settlement, lane_of
 from alonzo.engine.lanes import LANE_BYTES, LANE_JOBS, Lane
 from alonzo.engine.settling import Settling
 from alonzo.storage import Database
@@ -62,6 +63,7 @@ class Queue:
         self._open = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._accepting: list[tuple[AsyncEvent | Delivery, Stored]] = []
+        self._handing: dict[str, Job] = {}
         #: New jobs seen since the start.
         self.arrivals = 0
         self._settling = Settling(db, clock, self._store.settle, self._settled)
@@ -88,7 +90,10 @@ class Queue:
         """Enqueue in a transaction of the queue's own, together with all that come in the same moment.
 
         When it returns, the job is on disk. Cheaper than `enqueue` where nothing else is to be written with it.
+        An event that a delivery hands over is on disk already, as that delivery (`hand_over`).
         """
+        if self._handing and isinstance(job, AsyncEvent) and self._carry(job):
+            return
         accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def stored(error: BaseException | None) -> None:
@@ -101,6 +106,33 @@ class Queue:
 
         self.accept_nowait(job, stored)
         await accepted
+
+    @contextmanager
+    def hand_over(self, job: Job) -> Iterator[None]:
+        """A delivery is about to hand its event to `accept`, for the first time.
+
+        The event then needs no transaction before it runs: until the delivery's outcome is written the delivery's row
+        stands for both, and that transaction writes the event's if it has not ended by then.
+        """
+        self._handing[job.what.id] = job
+        try:
+            yield
+        finally:
+            self._handing.pop(job.what.id, None)
+
+    def _carry(self, event: AsyncEvent) -> bool:
+        delivery = self._handing.get(event.request_id)
+        if delivery is None:
+            return False
+        if delivery.carries is not None:
+            return delivery.carries.what.id == event.id
+        if self._crowded():
+            return False
+        lane = self.lanes.get(lane_of(event))
+        if lane is not None and (lane.full or len(lane.jobs) >= LANE_JOBS):
+            return False
+        delivery.carries = self._store.carried(event, self._clock.now())
+        return True
 
     def accept_nowait(self, job: AsyncEvent | Delivery, stored: Stored) -> None:
         """The same for callers without a coroutine: `stored` is told once, None when the job is on disk."""
@@ -338,6 +370,16 @@ class Queue:
     def settle(self, settlement: Settlement) -> None:
         """Write an outcome soon, together with those of the same moment."""
         self._settling.add(settlement)
+        carried = settlement.job.carries
+        if carried is None:
+            return
+        if settlement.due_at is not None:
+            settlement.job.carries = None  # it will be handed over again
+        elif self._open:
+            # Not sooner: its outcome must not be written before the delivery's.
+            self.arrivals += 1
+            self._push(carried)
+            self.pump()
 
     async def flush(self) -> None:
         """Write every outcome that waits."""
@@ -370,10 +412,10 @@ class Queue:
         """Wake up when the next retry is due."""
         while True:
             self._due_changed.clear()
-            wait_s = self._next_due - self._clock.now()
+            due = self._next_due
             waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._due_changed.wait())]
-            if wait_s != math.inf and not self._starved:
-                waits.append(asyncio.create_task(self._sleep(wait_s)))
+            if due != math.inf and not self._starved:
+                waits.append(asyncio.create_task(self._sleep_until(due)))
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -382,7 +424,8 @@ class Queue:
             if self._next_due <= self._clock.now() and not self._starved:
                 self.wake()
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _sleep_until(self, due: float) -> None:
+        seconds = due - self._clock.now()
         if seconds > 0:
             await self._clock.sleep(seconds)
         else:  # it is time already, whatever the clock does next: look after a moment
