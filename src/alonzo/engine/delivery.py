@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -26,6 +25,7 @@ from alonzo.engine.growth import LOOK_S, Growth, Machine
 from alonzo.engine.invoker import Invoker
 from alonzo.engine.jobs import AsyncEvent, Delivery, Job, Settlement
 from alonzo.engine.queue import Lane, Queue
+from alonzo.engine.rush import Rush
 from alonzo.engine.source import EventConfig, FunctionSource
 from alonzo.engine.tasks import Tasks
 
@@ -35,11 +35,6 @@ _LONGEST_BACKOFF_S = 300.0
 #: A delivery is given up after this time. Source: AWS keeps trying an asynchronous hand-over for six hours.
 _DELIVERY_AGE_S = 21_600.0
 _CALL_DEADLINE_S = 120.0
-#: While more than so many jobs a second arrive, at most so many a second are started: accepting goes first, and what
-#: was accepted is safe.
-_RUSH_PER_S = 1_500
-_RUSH_STARTS_PER_S = 1_000
-_WINDOW_S = 0.05
 
 #: Events of one function at a time, for each processor: at first, and at most, whatever helps (`growth`).
 EVENTS_FIRST_PER_CPU = 2
@@ -78,9 +73,7 @@ class Deliverer:
         self._lane_most = min(concurrency, LANE_MOST_PER_CPU * self._machine.processors)
         self._running = 0
         self._growing: asyncio.TimerHandle | None = None
-        self._window_ends = 0.0
-        self._window_arrivals = 0
-        self._allowed = 0.0
+        self._rush = Rush()
         self._rest: asyncio.TimerHandle | None = None
         self._closing = False
         queue.pump = self.pump
@@ -93,13 +86,12 @@ class Deliverer:
         ready = self._queue.ready
         if not ready:
             return
-        self._look_at_arrivals()
+        self._rush.look(_now(), self._queue.arrivals)
         while ready and self._running < self._limit and not self._closing:
-            if self._allowed < 1:
+            if not self._rush.take():
                 if self._rest is None:
-                    self._rest = asyncio.get_running_loop().call_at(self._window_ends, self._rested)
+                    self._rest = asyncio.get_running_loop().call_at(self._rush.ends, self._rested)
                 return
-            self._allowed -= 1
             lane = ready.popleft()
             lane.queued = False
             if not lane.jobs or lane.running >= lane.limit:
@@ -130,17 +122,6 @@ class Deliverer:
         if limit != lane.limit:
             lane.limit = limit
             self._queue.line_up(lane)
-
-    def _look_at_arrivals(self) -> None:
-        """Once per window: how many jobs may be started in it."""
-        now = _now()
-        if now < self._window_ends:
-            return
-        length_s = now - self._window_ends + _WINDOW_S
-        arrived = self._queue.arrivals - self._window_arrivals
-        self._window_arrivals = self._queue.arrivals
-        self._window_ends = now + _WINDOW_S
-        self._allowed = _RUSH_STARTS_PER_S * _WINDOW_S if arrived > _RUSH_PER_S * length_s else math.inf
 
     def _rested(self) -> None:
         self._rest = None
