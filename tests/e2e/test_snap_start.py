@@ -280,9 +280,12 @@ def test_after_a_restart_it_is_taken_again(tmp_path):
         answer, tail = call(maker, name)
         assert "Init Duration" in tail and answer["made"] != made
 
+        counts = iter(range(2, 20))  # each time one more than there are environments
+
         def restored():
-            with concurrent.futures.ThreadPoolExecutor(2) as pool:
-                tails = list(pool.map(lambda _: call(Maker(server), name, {"sleep": 0.5})[1], range(2)))
+            count = next(counts)
+            with concurrent.futures.ThreadPoolExecutor(count) as pool:
+                tails = list(pool.map(lambda _: call(Maker(server), name, {"sleep": 0.5})[1], range(count)))
             return any("Restore Duration" in tail for tail in tails)
 
         wait_for(restored, 30, 0.5)
