@@ -1,3 +1,5 @@
+'use strict';
+
 /**
  * Where this process was started before anybody needed it: wait for what it is to be. The order is a message of the
  * sandbox host: fields with their lengths before them, the first three of them words that NUL separates.
