@@ -79,12 +79,17 @@ def call(maker: Maker, name: str, event: dict | None = None, qualifier: str = "1
 
 
 def lines(server: Server, name: str) -> list[list[str]]:
-    """The log's messages, stream by stream, the oldest first."""
+    """The log's messages, stream by stream, the oldest first; none yet where nothing has been stored."""
     logs, group = server.client("logs"), f"/aws/lambda/{name}"
+    try:
+        streams = logs.describe_log_streams(logGroupName=group)["logStreams"]
+    except logs.exceptions.ResourceNotFoundException:
+        return []
     found = []
-    for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]:
+    for stream in streams:
         events = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True)
-        found.append((events["events"][0]["timestamp"], [event["message"] for event in events["events"]]))
+        if events["events"]:
+            found.append((events["events"][0]["timestamp"], [event["message"] for event in events["events"]]))
     return [messages for _, messages in sorted(found)]
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 
-from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Parts
 from alonzo.engine.concurrency import Concurrency
 from alonzo.engine.credentials import Credentials
@@ -135,10 +133,7 @@ class Engine:
                 log.exception("not everything could be stored at the stop")
 
     async def prepare(self, fv: FunctionVersion) -> None:
-        """Have ready what the first environment of the version would wait for: its role's credentials, and a process to
-        be forked. Raises ServiceError."""
-        with contextlib.suppress(ServiceError):  # whoever invokes it is told
-            await self.credentials.of(fv)
+        """Start what the version's environments will be forked from, if they can be. Raises ServiceError."""
         await self._host.prepare(fv)
 
     async def snapshot(self, fv: FunctionVersion) -> tuple[bool, Failure | None]:

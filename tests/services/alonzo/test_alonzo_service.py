@@ -51,6 +51,7 @@ class FakeReport:
     duration_ms: float = 1.0
     init_ms: float | None = None
     failure: object | None = None
+    billed_restore_ms: float | None = None
 
 
 class FakeQueue:
