@@ -170,7 +170,7 @@ def _user(alonzo: Server, name: str, *statements: dict[str, Any]) -> Any:
 def test_permissions_are_enforced(alonzo: Server, client: Any, url: str) -> None:
     """A user may do what a policy allows on that queue; a denial names the action in lower case and the queue."""
     arn = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    user = _user(alonzo, "sender", {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn})
+    user = _user(alonzo, "queue-sender", {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn})
     user.send_message(QueueUrl=url, MessageBody="x")
     user.send_message_batch(QueueUrl=url, Entries=[{"Id": "1", "MessageBody": "y"}])
     with pytest.raises(ClientError) as error:
