@@ -21,7 +21,7 @@ from alonzo.sandbox.zygotes import Zygotes
 _SLOTS = (8, 4, 2, 2)
 #: Of those in which a program has started: each costs what that needs.
 _STARTED_SLOTS = 3
-_PLAIN_SLOTS = 1
+_PLAIN_SLOTS = 2
 _DISKS = 8
 #: After a burst so many of what it needed lie ready, at most, for so long: a second one is likely.
 _MOST_SLOTS, _MOST_DISKS, _REMEMBERED_S = 64, 96, 300.0
@@ -317,8 +317,8 @@ class Stock:
         if alive:
             sizes[alive[0]] = min(max(_SLOTS[0], self._expected), _MOST_SLOTS)
         for kind in alive:
-            if not kind[1]:
-                sizes[kind] = max(sizes.get(kind, 0), _PLAIN_SLOTS)
+            if not kind[1]:  # few environments need one, and each costs 2 MB
+                sizes[kind] = max(_PLAIN_SLOTS, min(self._expected, _MOST_SLOTS) if kind == alive[0] else 0)
             elif self._zygotes.starter(kind[1]) is not None:
                 sizes[kind] = min(sizes.get(kind, 0), _STARTED_SLOTS)
         return {kind: sizes.get(kind, 0) for kind in alive}
