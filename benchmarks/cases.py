@@ -60,20 +60,16 @@ def startup() -> Iterator[Measured]:
 
 def warm() -> Iterator[Measured]:
     """Warm Invokes, signed; with AWS's own runtime client in the function, and with ours."""
-    with durable_server() as server:
-        function(server, "hello", HELLO)
-        request = invoke(server.endpoint, "hello")
-        load.run(server.endpoint, [request], connections=32, seconds=4)
-        one = load.run(server.endpoint, [request], connections=1, seconds=5).only(200)
-        eight = load.run(server.endpoint, [request], connections=8, seconds=6).only(200)
-        many = load.run(server.endpoint, [request], connections=32, seconds=6).only(200)
-    with durable_server(runtime_client="aws") as server:
-        function(server, "hello", HELLO)
-        request = invoke(server.endpoint, "hello")
-        load.run(server.endpoint, [request], connections=32, seconds=6)
-        aws_one = load.run(server.endpoint, [request], connections=1, seconds=4).only(200)
-        aws_eight = load.run(server.endpoint, [request], connections=8, seconds=8).only(200)
-        aws_many = load.run(server.endpoint, [request], connections=32, seconds=6).only(200)
+    outcomes: dict[tuple[str, int], load.Outcome] = {}
+    for client in ("lean", "aws"):
+        with durable_server(runtime_client=client) as server:
+            function(server, "hello", HELLO)
+            request = invoke(server.endpoint, "hello")
+            load.run(server.endpoint, [request], connections=32, seconds=5)
+            for connections, seconds in ((1, 5), (8, 7), (32, 6)):
+                outcome = load.run(server.endpoint, [request], connections=connections, seconds=seconds)
+                outcomes[client, connections] = outcome.only(200)
+    one = outcomes["lean", 1]
 
     def row(name: str, outcome: load.Outcome, at_least: float, how: str) -> Measured:
         figure = Figure(name, "/s", f"signed, closed loop, {how}", at_least=at_least)
@@ -82,12 +78,12 @@ def warm() -> Iterator[Measured]:
     yield Measured(
         Figure("warm Invoke p50, 1 connection", "ms", "signed, closed loop, 5 s", at_most=0.8, aim=0.12),
         one.percentile(50),
-        {"p99": one.percentile(99), "rate": one.rate, "awslambdaric p50": aws_one.percentile(50)},
+        {"p99": one.percentile(99), "rate": one.rate, "awslambdaric p50": outcomes["aws", 1].percentile(50)},
     )
-    yield row("warm Invoke, 8 connections, awslambdaric", aws_eight, 4000, "AWS's client unchanged")
-    yield row("warm Invoke, 32 connections, awslambdaric", aws_many, 4500, "AWS's client unchanged")
-    yield row("warm Invoke, 8 connections", eight, 4000, "our transport")
-    yield row("warm Invoke, 32 connections", many, 10000, "our transport")
+    yield row("warm Invoke, 8 connections, awslambdaric", outcomes["aws", 8], 4000, "AWS's client unchanged")
+    yield row("warm Invoke, 32 connections, awslambdaric", outcomes["aws", 32], 4500, "AWS's client unchanged")
+    yield row("warm Invoke, 8 connections", outcomes["lean", 8], 4000, "our transport")
+    yield row("warm Invoke, 32 connections", outcomes["lean", 32], 10000, "our transport")
 
 
 def thumbnail() -> Iterator[Measured]:

@@ -97,6 +97,18 @@ class Maker:
             return []
 
 
+def log_has(make, name, *texts, seconds=10.0):
+    """Wait until the log has them all; answers its lines."""
+    deadline = time.monotonic() + seconds
+    while True:
+        lines = make.log(name)
+        missing = [text for text in texts if not any(text in line for line in lines)]
+        if not missing:
+            return lines
+        assert time.monotonic() < deadline, (missing, lines)
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="session")
 def make(alonzo: Server) -> Maker:
     return Maker(alonzo)

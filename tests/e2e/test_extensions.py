@@ -10,11 +10,16 @@ import threading
 import time
 import uuid
 import zipfile
+from functools import partial
 
 import pytest
 
+from .conftest import log_has as log_has_soon
+
 pytestmark = pytest.mark.slow
 
+#: Extensions may take a while to begin.
+log_has = partial(log_has_soon, seconds=15.0)
 #: What every extension here begins with. `call` answers status, headers and body; `listen` keeps telemetry in a file.
 PRELUDE = r"""#!/var/lang/bin/python3
 import http.client, http.server, json, os, socket, sys, threading, time
@@ -94,18 +99,6 @@ def extended(make, *sources, source=HANDLER, mode=0o755, prelude=PRELUDE, **more
         LayerName=f"l-{uuid.uuid4().hex[:8]}", Content={"ZipFile": layer_of(files, mode)}
     )
     return make.function(source, Layers=[layer["LayerVersionArn"]], **more)
-
-
-def log_has(make, name, *texts, seconds=15.0):
-    """Wait until the log has them all; answers its lines."""
-    deadline = time.monotonic() + seconds
-    while True:
-        lines = make.log(name)
-        missing = [text for text in texts if not any(text in line for line in lines)]
-        if not missing:
-            return lines
-        assert time.monotonic() < deadline, (missing, lines)
-        time.sleep(0.05)
 
 
 def collect(make, name, *wanted, payload=None):

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
+from .conftest import log_has
+
 WHO = """
 import os, time, uuid
 ME = uuid.uuid4().hex
@@ -210,17 +212,6 @@ def extended(make, extension, source=OBSERVED, **more):
         LayerName=f"l-{uuid.uuid4().hex[:8]}", Content={"ZipFile": executable("watcher.py", extension)}
     )
     return make.function(source, Layers=[layer["LayerVersionArn"]], **more)
-
-
-def log_has(make, name, *texts, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while True:
-        lines = make.log(name)
-        missing = [text for text in texts if not any(text in line for line in lines)]
-        if not missing:
-            return lines
-        assert time.monotonic() < deadline, (missing, lines)
-        time.sleep(0.05)
 
 
 def test_an_external_extension_gets_events_and_telemetry(make):

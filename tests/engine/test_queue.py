@@ -80,6 +80,21 @@ async def test_an_accepted_event_runs_the_function_once(world: Any) -> None:
     assert "ran 1 request-1\n" in await world.log()
 
 
+def hold_back(world: Any) -> tuple[asyncio.Event, list[str]]:
+    """Let every invocation wait for the event; the list tells which ran, in their order."""
+    gate = asyncio.Event()
+    ran: list[str] = []
+
+    class Invoker:
+        async def invoke(self, fv: Any, invocation: Invocation) -> InvokeResult:
+            await gate.wait()
+            ran.append(invocation.request_id)
+            return FINE
+
+    world.engine._deliverer._invoker = Invoker()
+    return gate, ran
+
+
 async def test_an_id_is_enqueued_once(world: Any) -> None:
     """Enqueueing an id that waits already does nothing."""
     world.function("f", "")
@@ -93,16 +108,7 @@ async def test_an_id_is_enqueued_once(world: Any) -> None:
 async def test_events_without_an_id_are_all_different(world: Any) -> None:
     """Events that nobody can hand over again run each, whatever else they have in common, and are shown by request."""
     world.function("f", "")
-    gate = asyncio.Event()
-    ran: list[str] = []
-
-    class Invoker:
-        async def invoke(self, fv: Any, invocation: Invocation) -> InvokeResult:
-            await gate.wait()
-            ran.append(invocation.request_id)
-            return FINE
-
-    world.engine._deliverer._invoker = Invoker()
+    gate, ran = hold_back(world)
     bare = event(1)._replace(id="")
     await asyncio.gather(*(world.engine.queue.accept(bare) for _ in range(3)))
     assert [job.id for job in await world.engine.queue.list_jobs()] == ["request-1"] * 3
@@ -162,16 +168,7 @@ async def test_an_accepted_job_is_not_read_back(world: Any, monkeypatch: pytest.
 async def test_more_than_memory_holds_waits_in_the_table(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs accepted while memory is full are found in the table, in their order, once there is room."""
     monkeypatch.setattr("alonzo.engine.queue._LOADED", 8)
-    gate = asyncio.Event()
-    ran: list[str] = []
-
-    class Invoker:
-        async def invoke(self, fv: Any, invocation: Invocation) -> InvokeResult:
-            await gate.wait()
-            ran.append(invocation.request_id)
-            return FINE
-
-    world.engine._deliverer._invoker = Invoker()
+    gate, ran = hold_back(world)
     for name in ("f", "g"):
         world.function(name, "", reserved_concurrency=1)
     await asyncio.gather(*(world.engine.queue.accept(event(n, "fg"[n % 2])) for n in range(100)))

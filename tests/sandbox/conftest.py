@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import shutil
 import socket
@@ -18,32 +19,18 @@ from typing import Any
 import pytest
 
 from alonzo.runtimes import bootstraps
+from alonzo.runtimes.bootstraps import python as python_bootstrap
 from alonzo.sandbox.base import Environment, Exit, Mount, Sandbox, Snapshot, Spec, Zygote
 from alonzo.sandbox.namespaces import NamespaceSandbox
 from alonzo.sandbox.process import ProcessSandbox
 
 ORDINARY_USER = 65534
-#: What a runtime's bootstrap does to be a zygote; in each environment it runs the last word of the order.
-ZYGOTE = """
+#: What the bootstrap of Python's runtimes does to be a zygote; in each environment it runs the order's last word.
+ZYGOTE = f"""
 import os, sys
 
-def be_zygote(number):
-    before = set(sys.modules)
-    message, fields = os.read(number, 1 << 20), []
-    while message:
-        size = int.from_bytes(message[:4], "little")
-        fields.append(message[4 : 4 + size])
-        message = message[4 + size :]
-    kind = type(sys)
-    outer = sys.modules["alonzo"] = kind("alonzo")
-    outer.sandbox = sys.modules["alonzo.sandbox"] = kind("alonzo.sandbox")
-    for name, text in zip(fields[::2], fields[1::2]):
-        module = sys.modules["alonzo.sandbox." + name.decode()] = kind("alonzo.sandbox." + name.decode())
-        setattr(outer.sandbox, name.decode(), module)
-        exec(compile(text, module.__name__, "exec"), module.__dict__)
-    return module.serve(number, before)
-
-exec(be_zygote(int(os.environ["_ALONZO_ZYGOTE"]))[-1])
+{inspect.getsource(python_bootstrap._be_zygote)}
+exec(_be_zygote(int(os.environ["_ALONZO_ZYGOTE"]))[-1])
 """
 
 #: The same for a program that cannot fork and is started once for each environment.

@@ -165,7 +165,7 @@ class LocalHost:
             internet=fv.internet and self._internet,
             tmp_of=heir_of.id if heir_of is not None else "",
             gated=bool(extensions),
-            zygote=zygote_of(root.base, fv) if root.base is not None and self._forks else None,
+            zygote=self._zygote(root, fv),
             template=template,
             snapshot=taken.snapshot if taken is not None else None,
         )
@@ -191,10 +191,11 @@ class LocalHost:
     async def take(self, fv: FunctionVersion) -> Outcome:
         """Initialise a version and copy its process. Raises ServiceError as `start` does."""
         root = await self._root(fv)
-        if root.base is None or not self._forks:
+        zygote = self._zygote(root, fv)
+        if zygote is None:
             return Outcome(refusal="this runtime's environments are executed here, not forked")
         credentials = await self._credentials.of(fv)
-        await self._sandbox.prepare(zygote_of(root.base, fv))
+        await self._sandbox.prepare(zygote)
         stream = self._stream(fv, credentials)
         environment = await self._begin(fv, root, credentials, stream, template=True)
         try:
@@ -258,9 +259,13 @@ class LocalHost:
 
     async def prepare(self, fv: FunctionVersion) -> None:
         """Start what the version's environments will be forked from. Raises ServiceError as `start` does."""
-        root = await self._root(fv)
-        if root.base is not None and self._forks:
-            await self._sandbox.prepare(zygote_of(root.base, fv))
+        zygote = self._zygote(await self._root(fv), fv)
+        if zygote is not None:
+            await self._sandbox.prepare(zygote)
+
+    def _zygote(self, root: Root, fv: FunctionVersion) -> Zygote | None:
+        """What the version's environments are forked from; None: they are executed."""
+        return zygote_of(root.base, fv) if root.base is not None and self._forks else None
 
     async def _root(self, fv: FunctionVersion) -> Root:
         try:

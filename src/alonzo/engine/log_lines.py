@@ -75,6 +75,21 @@ class Report:
         billed = duration_ms if init_ms is None else duration_ms + init_ms
         self.billed_ms = math.ceil(round(billed, 2)) or 1
 
+    def metrics(self) -> dict[str, Any]:
+        """As the JSON log and the Telemetry API name them."""
+        found: dict[str, Any] = {
+            "durationMs": round(self.duration_ms, 3),
+            "billedDurationMs": self.billed_ms,
+            "memorySizeMB": self.memory_mib,
+            "maxMemoryUsedMB": self.max_memory_mib,
+        }
+        if self.init_ms is not None:
+            found["initDurationMs"] = round(self.init_ms, 3)
+        if self.restore_ms is not None:
+            found["restoreDurationMs"] = round(self.restore_ms, 3)
+            found["billedRestoreDurationMs"] = self.billed_restore_ms
+        return found
+
 
 class TextLines:
     """LogFormat Text. Every method answers the messages to store, in order."""
@@ -212,18 +227,7 @@ class JsonLines:
         failure = report.failure
         status = "success" if failure is None else failure.status
         level = "INFO" if failure is None else "WARN"
-        metrics: dict[str, Any] = {
-            "durationMs": round(report.duration_ms, 3),
-            "billedDurationMs": report.billed_ms,
-            "memorySizeMB": report.memory_mib,
-            "maxMemoryUsedMB": report.max_memory_mib,
-        }
-        if report.init_ms is not None:
-            metrics["initDurationMs"] = round(report.init_ms, 3)
-        if report.restore_ms is not None:
-            metrics["restoreDurationMs"] = round(report.restore_ms, 3)
-            metrics["billedRestoreDurationMs"] = report.billed_restore_ms
-        record: dict[str, Any] = {"requestId": report.request_id, "metrics": metrics, "status": status}
+        record: dict[str, Any] = {"requestId": report.request_id, "metrics": report.metrics(), "status": status}
         if failure is not None and failure.error_type:
             record["errorType"] = failure.report_type or failure.error_type
         done: dict[str, Any] = {

@@ -143,18 +143,7 @@ class PlatformEvents:
             for line in TextLines().failed(report.request_id, failure, self._clock.now()):
                 self._emit("fault", line)
         self._emit("end", {"requestId": report.request_id})
-        metrics: dict[str, Any] = {
-            "durationMs": round(report.duration_ms, 3),
-            "billedDurationMs": report.billed_ms,
-            "memorySizeMB": report.memory_mib,
-            "maxMemoryUsedMB": report.max_memory_mib,
-        }
-        if report.init_ms is not None:
-            metrics["initDurationMs"] = round(report.init_ms, 3)
-        if report.restore_ms is not None:
-            metrics["restoreDurationMs"] = round(report.restore_ms, 3)
-            metrics["billedRestoreDurationMs"] = report.billed_restore_ms
-        record: dict[str, Any] = {"requestId": report.request_id, "metrics": metrics, **_status(failure)}
+        record: dict[str, Any] = {"requestId": report.request_id, "metrics": report.metrics(), **_status(failure)}
         if extended:
             record["spans"] = [self._span(now, "extensionOverhead", now.done, time.perf_counter())]
         self._emit("report", record | self._traced(now))

@@ -102,6 +102,11 @@ class Exit:
     signal: int | None
     oom: bool = False
 
+    @classmethod
+    def of(cls, code: int, *, oom: bool = False) -> Exit:
+        """From the number that Python gives: an exit code, or minus a signal's number."""
+        return cls(code, None) if code >= 0 else cls(None, -code, oom)
+
 
 @dataclass(frozen=True, slots=True)
 class Enforcement:

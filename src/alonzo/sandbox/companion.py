@@ -42,7 +42,7 @@ class NamespaceCompanion:
         ended = Exit(None, signal.SIGKILL)  # the keeper was killed: so was the environment
         if len(said) == STATUS.size:
             code = os.waitstatus_to_exitcode(STATUS.unpack(said)[0])
-            ended = Exit(code, None) if code >= 0 else Exit(None, -code)
+            ended = Exit.of(code)
         if not self._exit.done():
             self._exit.set_result(ended)
 

@@ -136,7 +136,7 @@ class NamespaceEnvironment:
             self._peak = max(self._peak, peak)
             code = os.waitstatus_to_exitcode(status)
             oom = code == -signal.SIGKILL and self._out_of_memory()
-            self._settle(Exit(code, None) if code >= 0 else Exit(None, -code, oom))
+            self._settle(Exit.of(code, oom=oom))
         elif self._gone.done():
             self._settle(Exit(None, signal.SIGKILL))
 

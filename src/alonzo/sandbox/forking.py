@@ -22,8 +22,8 @@ from alonzo.sandbox import enter, mounts, syscalls, wire
 
 #: What a zygote needs of this package, in the order in which it can be run.
 BUNDLE = ("status", "wire", "syscalls", "cgroups", "mounts", "confine", "smallinit", "restoring", "enter", "forking")
-#: Names in a zygote's environment: the number of its socket, and what it imports beforehand.
-SOCKET_VARIABLE, IMPORTS_VARIABLE = "_ALONZO_ZYGOTE", "_ALONZO_IMPORTS"
+#: A name in a zygote's environment: the number of its socket.
+SOCKET_VARIABLE = "_ALONZO_ZYGOTE"
 #: Room for an environment's own variables where the kernel shows those that a process was started with.
 ROOM_VARIABLE, ROOM = "_ALONZO_ROOM", 16 * 1024
 

@@ -89,7 +89,7 @@ class ProcessCompanion:
 
     def _reap(self) -> None:
         code = self._process.wait()
-        ended = Exit(code, None) if code >= 0 else Exit(None, -code)
+        ended = Exit.of(code)
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
             self._loop.call_soon_threadsafe(self._ended, ended)
 
@@ -223,7 +223,7 @@ class ProcessEnvironment:
         self._peak = max(self._peak, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
         self._process.returncode = os.waitstatus_to_exitcode(status)
         code = self._process.returncode
-        ended = Exit(code, None) if code >= 0 else Exit(None, -code)
+        ended = Exit.of(code)
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
             self._loop.call_soon_threadsafe(self._ended, ended)
 

@@ -330,9 +330,14 @@ class Stock:
         return None
 
     def surplus(self) -> list[Slot]:
-        """Sandboxes that are not wanted any more; the caller ends them."""
+        """Sandboxes that are not wanted any more; the caller ends them.
+
+        A kind may keep what it had when it was wanted last: two that are wanted by turns would else end and make each
+        other's all the time.
+        """
         sizes = self._sizes()
-        extra = [slot for kind, shelf in self._shelves.items() for slot in shelf[sizes.get(kind, 0) :]]
+        kept = {kind: max(size, _SLOTS[0]) if size else 0 for kind, size in sizes.items()}
+        extra = [slot for kind, shelf in self._shelves.items() for slot in shelf[kept.get(kind, 0) :]]
         for kind in [kind for kind, shelf in self._shelves.items() if kind not in sizes and not shelf]:
             del self._shelves[kind]
         return extra

@@ -188,9 +188,8 @@ class Zygotes:
     def lost(self, zygote: Zygote) -> None:
         """It has died, or must."""
         if self.living.get(zygote.key) is zygote:
-            del self.living[zygote.key]
-            self._died[zygote.key] = monotonic()
-            zygote.end()
+            self.blame(zygote.key)
+            self.retire(zygote)
 
     def unused(self) -> list[Zygote]:
         """Those to be retired: too many, not needed for long, or grown old."""

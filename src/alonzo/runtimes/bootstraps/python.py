@@ -121,7 +121,7 @@ def _be_zygote(number):
         sys.modules[module.__name__] = module
         setattr(outer.sandbox, name.decode(), module)
         exec(compile(text, module.__name__, "exec"), module.__dict__)
-    module.serve(number, before)
+    return module.serve(number, before)
 
 
 def _start():
