@@ -38,7 +38,7 @@ class Clients:
     def __init__(self) -> None:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._then: dict[int, Callable[[], object]] = {}
+        self._then: list[tuple[Callable[[list], bool], Callable[[], object]]] = []
         self.answered: list[object] = []
         self.refused: list[tuple[str, int]] = []
         self.cut = 0
@@ -51,9 +51,9 @@ class Clients:
             self._threads.append(thread)
             thread.start()
 
-    def at(self, count: int, then) -> None:
-        """Do `then` in the middle of it all: as soon as so many calls are answered."""
-        self._then[count] = then
+    def when(self, enough: Callable[[list], bool], then: Callable[[], object]) -> None:
+        """Do `then` once, in the middle of it all: as soon as what is answered is `enough`."""
+        self._then.append((enough, then))
 
     def _run(self, call) -> None:
         while True:
@@ -72,8 +72,9 @@ class Clients:
                 return
             with self._lock:
                 self.answered.append(found)
-                then = self._then.pop(len(self.answered), None)
-            if then is not None:
+                due = [pair for pair in self._then if pair[0](self.answered)]
+                self._then = [pair for pair in self._then if pair not in due]
+            for _, then in due:
                 then()
 
     def join(self) -> None:
@@ -204,7 +205,11 @@ def test_kill_9_under_load(tmp_path):
 
         return call
 
-    calls.at(300, server.process.kill)
+    def enough_of_both(answered):
+        puts = sum(key.startswith("put-") for key in answered)
+        return min(puts, len(answered) - puts) > 50
+
+    calls.when(enough_of_both, server.process.kill)
     calls.start(32, inviting)
     calls.start(32, putting)
     calls.join()
