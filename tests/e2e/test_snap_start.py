@@ -238,7 +238,7 @@ def handler(event, context): return 1
         maker.functions.invoke(FunctionName=name, Qualifier="1")
     assert caught.value.response["Error"]["Code"] == "SnapStartTimeoutException"
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 408
-    assert 9 < time.monotonic() - started < 20
+    assert 9 < time.monotonic() - started < 29
 
 
 def test_a_program_that_cannot_be_copied_is_initialised_each_time(maker):

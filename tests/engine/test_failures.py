@@ -123,7 +123,7 @@ async def test_every_invocation_has_the_whole_time(world: Any) -> None:
     began = time.monotonic()
     result = await world.invoke(fv, b"5")
     assert b"Sandbox.Timedout" in result.payload
-    assert 0.99 <= time.monotonic() - began < 1.5
+    assert 0.99 <= time.monotonic() - began < 4
 
 
 @pytest.mark.slow

