@@ -14,8 +14,10 @@ from alonzo.protocol.problems import Malformed
 from alonzo.protocol.serialize import head_around_id, json_body
 from alonzo.protocol.validate import validate
 
-#: Heads of answers remembered for each kind of request.
+#: Heads of answers remembered for each operation.
 _MAX_HEADS = 64
+
+_Heads = dict[tuple[object, ...], tuple[int, str, str]]
 
 
 class Form(Protocol):
@@ -46,14 +48,15 @@ class _RestForm:
 
     __slots__ = ("_blob", "_heads", "_model", "_params", "operation", "protocol")
 
-    def __init__(self, model: ServiceModel, operation: str, params: Params, blob: str) -> None:
+    def __init__(self, model: ServiceModel, operation: str, params: Params, blob: str, heads: _Heads) -> None:
         self.operation, self.protocol = operation, model.protocol
         self._model = model
         #: All but the payload; nobody changes them.
         self._params = params
         #: The member of the result that is the answer's body.
         self._blob = blob
-        self._heads: dict[tuple[object, ...], tuple[int, str, str]] = {}
+        #: Shared by all requests for the operation: a head follows from the result alone.
+        self._heads = heads
 
     def read(self, body: bytes) -> tuple[Params, bytes]:
         return self._params, body
@@ -76,11 +79,15 @@ def _rest_form(model: ServiceModel, request: Request) -> Form | None:
         validate(model, operation, params)
     except ServiceError:
         return None
-    output = model.operation(operation).output
-    blob = output.payload if output is not None else None
-    if reader.blob is None or reader.header_names is None or blob is None:
+    if reader.blob is None or reader.header_names is None:
         return None
-    return _RestForm(model, operation, params, blob)
+    key = ("prompt", operation)
+    answers: tuple[str | None, _Heads] | None = model.cache.get(key)
+    if answers is None:
+        output = model.operation(operation).output
+        answers = model.cache[key] = (output.payload if output is not None else None, {})
+    blob, heads = answers
+    return _RestForm(model, operation, params, blob, heads) if blob is not None else None
 
 
 class _JsonForm:

@@ -211,8 +211,8 @@ async def test_a_decision_is_remembered(world, monkeypatch) -> None:
         await world.iam.authorizer.authorize(ann, other, denied_code="x")
 
 
-async def test_a_known_permission_is_forgotten_with_every_change(world) -> None:
-    """What has been allowed is known again by its objects, until IAM changes; what a condition allowed never is."""
+async def test_a_known_permission_is_forgotten_with_every_change(world, monkeypatch) -> None:
+    """What its objects alone allow is known at once, is decided once, and is forgotten when IAM changes."""
     ann, authorizer = await world.user("ann"), world.iam.authorizer
     access = Access("s3:GetObject", OBJECT)
 
@@ -221,23 +221,52 @@ async def test_a_known_permission_is_forgotten_with_every_change(world) -> None:
 
     assert not known()
     await world.call("PutUserPolicy", UserName="ann", PolicyName="p", PolicyDocument=allow())
-    assert not known()
-    for _ in range(2):
-        await authorizer.authorize(ann, access, denied_code="AccessDenied")
     assert known()
-    assert not known(what=Access("s3:GetObject", OBJECT))
-    assert not known(who=replace(ann, principal=replace(ann.principal)))
+    assert known(what=Access("s3:GetObject", OBJECT))
+    assert known(who=replace(ann, principal=replace(ann.principal)))
+    assert not known(what=Access("s3:PutObject", OBJECT))
     assert not known(account="999999999999")
+    assert not known(what=Access("s3:GetObject", OBJECT, resource_account="999999999999"))
+    with monkeypatch.context() as patch:
+        patch.delattr("alonzo.services.iam.authorizer.evaluate")
+        assert known()
+        await authorizer.authorize(ann, access, denied_code="AccessDenied")
     for change in (
         ("DeleteUserPolicy", {"UserName": "ann", "PolicyName": "p"}),
-        ("CreateGroup", {"GroupName": "others"}),
+        ("PutUserPolicy", {"UserName": "ann", "PolicyName": "q", "PolicyDocument": allow(effect="Deny")}),
     ):
         await world.call("PutUserPolicy", UserName="ann", PolicyName="p", PolicyDocument=allow())
-        await authorizer.authorize(ann, access, denied_code="AccessDenied")
         assert known()
         await world.call(change[0], **change[1])
         assert not known()
-    condition = {"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}
-    await world.call("PutUserPolicy", UserName="ann", PolicyName="p", PolicyDocument=allow(Condition=condition))
-    await authorizer.authorize(ann, access, denied_code="AccessDenied")
-    assert not known()
+    await world.call("DeleteUserPolicy", UserName="ann", PolicyName="q")
+    assert known()
+
+
+@pytest.mark.parametrize("effect", ["Allow", "Deny"])
+async def test_what_a_request_must_be_asked_for_is_never_known(world, monkeypatch, effect) -> None:
+    """Where a policy's condition decides, nothing is known before the request is looked at, nor afterwards."""
+    ann, authorizer = await world.user("ann"), world.iam.authorizer
+    access = Access("s3:GetObject", OBJECT)
+    key = "DateGreaterThan" if effect == "Allow" else "DateLessThan"
+    condition = {key: {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}
+    await world.call("PutUserPolicy", UserName="ann", PolicyName="p", PolicyDocument=allow())
+    document = allow(effect=effect, Condition=condition)
+    await world.call(
+        "PutUserPolicy", UserName="ann", PolicyName="p" if effect == "Allow" else "q", PolicyDocument=document
+    )
+    for _ in range(2):
+        assert not authorizer.allows_nowait(ann.principal, access, ann.account_id)
+        await authorizer.authorize(ann, access, denied_code="AccessDenied")
+    monkeypatch.delattr("alonzo.services.iam.authorizer.evaluate")
+    assert not authorizer.allows_nowait(ann.principal, access, ann.account_id)
+
+
+async def test_a_policy_that_cannot_be_read_allows_nothing_at_once(world) -> None:
+    """A malformed resource policy is left to the decision that says so."""
+    ann, authorizer = await world.user("ann"), world.iam.authorizer
+    access = Access("s3:GetObject", OBJECT, resource_policy="{")
+    await world.call("PutUserPolicy", UserName="ann", PolicyName="p", PolicyDocument=allow())
+    assert not authorizer.allows_nowait(ann.principal, access, ann.account_id)
+    with pytest.raises(ServiceError, match="cannot be read"):
+        await authorizer.authorize(ann, access, denied_code="AccessDenied")

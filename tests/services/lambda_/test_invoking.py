@@ -13,6 +13,7 @@ import pytest
 from alonzo.core.context import Principal
 from alonzo.core.errors import ServiceError
 from alonzo.core.streams import BytesStream
+from alonzo.dispatch import Call
 from alonzo.engine.function import InvokeResult
 
 ARN = "arn:aws:lambda:us-east-1:111111111111:function:f"
@@ -275,3 +276,35 @@ async def test_a_function_is_known_before_its_first_invocation(world: Any, monke
         await asyncio.sleep(0.01)
     await world.call("Invoke", FunctionName="f")
     assert world.engine.invoker.calls[-1][0].timeout_s == 9
+
+
+async def test_a_provisioned_version_is_known_before_anybody_calls_it(world: Any) -> None:
+    """However its first caller names it, the database need not be asked; after a change it must be."""
+    await world.create()
+    await world.call("PublishVersion", FunctionName="f")
+    handler = world.dispatcher.services["lambda"].prompt["Invoke"]
+    names: list[dict[str, str]] = [
+        {"FunctionName": "f", "Qualifier": "1"},
+        {"FunctionName": "f:1"},
+        {"FunctionName": f"{ARN}:1"},
+        {"FunctionName": "111111111111:function:f", "Qualifier": "1"},
+    ]
+
+    def found() -> list[Any]:
+        asked = [
+            Call(world.ctx.principal, "111111111111", "us-east-1", name, b"", "r", "", "", lambda *_: None)
+            for name in names
+        ]
+        return [handler.find(call) for call in asked]
+
+    assert found() == [None] * 4
+    await world.call(
+        "PutProvisionedConcurrencyConfig", FunctionName="f", Qualifier="1", ProvisionedConcurrentExecutions=1
+    )
+    await world.until(lambda: found()[1])
+    [target, *others] = found()
+    assert target.ref.qualified_arn == f"{ARN}:1" and all(other is target for other in others)
+    names += [{"FunctionName": "f:1", "Qualifier": "2"}, {"FunctionName": "arn:aws:lambda:eu-west-1:1:function:f:1"}]
+    assert found()[4:] == [None, None]
+    await world.call("DeleteFunction", FunctionName="f")
+    assert found() == [None] * 6

@@ -18,6 +18,8 @@ from alonzo.services.iam.identities import Identities, Permissions
 _KEPT = 4096
 _TYPES = {"root": "Account", "user": "User", "role": "AssumedRole", "anonymous": "Anonymous"}
 _NOBODY = Permissions(False)
+#: Principal, action, resource, its policy, its account, the request's account: all that a remembered decision has read.
+_Key = tuple[Principal, str, str, str | None, str, str]
 
 
 class RequestKeys:
@@ -109,14 +111,26 @@ def _as_lists(conditions: Mapping[str, str | Sequence[str]]) -> dict[str, Sequen
     return {key.lower(): [value] if isinstance(value, str) else list(value) for key, value in conditions.items()}
 
 
-def account_of(access: Access, ctx: Context) -> str:
-    """Whose resource it is: as the service says, as its ARN says, else the request's account."""
+def account_of(access: Access, account_id: str) -> str:
+    """Whose resource it is: as the service says, as its ARN says, else the request's account, `account_id`."""
     if access.resource_account:
         return access.resource_account
     try:
-        return parse_arn(access.resource).account_id or ctx.account_id
+        return parse_arn(access.resource).account_id or account_id
     except ValueError:
-        return ctx.account_id
+        return account_id
+
+
+class _Unasked:
+    """Stands for the condition context of a request that nothing is known of yet. Remembers whether it was asked."""
+
+    __slots__ = ("used",)
+
+    def __init__(self) -> None:
+        self.used = False
+
+    def __call__(self, key: str) -> None:
+        self.used = True
 
 
 class IamAuthorizer:
@@ -129,72 +143,104 @@ class IamAuthorizer:
     def __init__(self, identities: Identities, clock: Clock) -> None:
         self._identities = identities
         self._clock = clock
-        self._allowed: set[tuple[Principal, str, str, str | None, str, str]] = set()
+        self._allowed: set[_Key] = set()
         #: The same by the very objects, which are cheaper to know again than their values; they are held, so that no
-        #: other can come to have their identity.
-        self._met: dict[tuple[int, int, str], tuple[Principal, Access]] = {}
+        #: other can come to have their identity. False: it takes more than them to decide, or they are not enough.
+        self._met: dict[tuple[int, int, str], tuple[bool, Principal, Access]] = {}
         self._generation = -1
 
     def allows_nowait(self, principal: Principal, access: Access, account_id: str) -> bool:
-        """Whether these very objects have been seen in an allowed request of that account's since IAM last changed."""
-        return self._generation == self._identities.generation and (id(principal), id(access), account_id) in self._met
+        """Whether it is allowed whatever else the request says. False says nothing: `authorize` must be asked."""
+        if self._generation == self._identities.generation:
+            met = self._met.get((id(principal), id(access), account_id))
+            if met is not None:
+                return met[0]
+        self._refresh()
+        key = self._key(principal, access, account_id)
+        allowed = key in self._allowed or self._always(principal, access, account_id)
+        if allowed:
+            self._remember(key)
+        self._meet(allowed, principal, access, account_id)
+        return allowed
+
+    def _always(self, principal: Principal, access: Access, account_id: str) -> bool:
+        """Whether the policies allow it without a look at the request."""
+        keys = _Unasked()
+        try:
+            allowed = evaluate(self._question(principal, access, account_id), keys).allowed
+        except MalformedPolicy:
+            return False
+        return allowed and not keys.used
 
     async def authorize(self, ctx: Context, access: Access, *, denied_code: str) -> None:
         """Raise ServiceError with `denied_code` and AWS's text unless the request is allowed."""
-        if self._generation != self._identities.generation:
-            self._allowed.clear()
-            self._met.clear()
-            self._generation = self._identities.generation
-        key = (
-            ctx.principal,
-            access.action,
-            access.resource,
-            access.resource_policy,
-            access.resource_account,
-            ctx.account_id,
-        )
+        self._refresh()
+        key = self._key(ctx.principal, access, ctx.account_id)
         if key in self._allowed:
-            self._meet(ctx, access)
+            self._meet(True, ctx.principal, access, ctx.account_id)
             return
         try:
-            question, keys = self._question(ctx, access)
+            question = self._question(ctx.principal, access, ctx.account_id)
         except MalformedPolicy as error:
             # Closed, but for the owner's root, who must be able to mend it.
-            if ctx.principal.kind == "root" and account_of(access, ctx) == ctx.principal.account_id:
+            if ctx.principal.kind == "root" and account_of(access, ctx.account_id) == ctx.principal.account_id:
                 return
             who = f"User: {ctx.principal.arn} is not authorized to perform: {access.action}"
             text = f"{who} on resource: {access.resource} because a policy cannot be read: {error}"
             raise ServiceError(denied_code, text, status=403) from None
+        keys = self._keys(ctx, access)
         decision = evaluate(question, keys)
         if not decision.allowed:
             raise ServiceError(denied_code, denial(question, decision), status=403)
         if not keys.used:
-            if len(self._allowed) >= _KEPT:
-                self._allowed.clear()
-            self._allowed.add(key)
-            self._meet(ctx, access)
-
-    def _meet(self, ctx: Context, access: Access) -> None:
-        if len(self._met) >= _KEPT:
-            self._met.clear()
-        self._met[id(ctx.principal), id(access), ctx.account_id] = (ctx.principal, access)
+            self._remember(key)
+            self._meet(True, ctx.principal, access, ctx.account_id)
 
     def decide(self, ctx: Context, access: Access) -> Decision:
         """The decision itself, for simulation."""
-        return evaluate(*self._question(ctx, access))
+        return evaluate(self._question(ctx.principal, access, ctx.account_id), self._keys(ctx, access))
 
-    def _question(self, ctx: Context, access: Access) -> tuple[Question, RequestKeys]:
-        who = ctx.principal
-        found = self._identities.permissions(who) if who.kind in ("user", "role") else _NOBODY
-        account = account_of(access, ctx)
-        question = Question(
+    # -- what is remembered -------------------------------------------------------------------------------------------
+
+    def _refresh(self) -> None:
+        """Forget everything where IAM has changed."""
+        if self._generation != self._identities.generation:
+            self._allowed.clear()
+            self._met.clear()
+            self._generation = self._identities.generation
+
+    @staticmethod
+    def _key(who: Principal, access: Access, account_id: str) -> _Key:
+        return who, access.action, access.resource, access.resource_policy, access.resource_account, account_id
+
+    def _remember(self, key: _Key) -> None:
+        if len(self._allowed) >= _KEPT:
+            self._allowed.clear()
+        self._allowed.add(key)
+
+    def _meet(self, allowed: bool, principal: Principal, access: Access, account_id: str) -> None:
+        if len(self._met) >= _KEPT:
+            self._met.clear()
+        self._met[id(principal), id(access), account_id] = (allowed, principal, access)
+
+    # -- what is asked ------------------------------------------------------------------------------------------------
+
+    def _permissions(self, who: Principal) -> Permissions:
+        return self._identities.permissions(who) if who.kind in ("user", "role") else _NOBODY
+
+    def _keys(self, ctx: Context, access: Access) -> RequestKeys:
+        account, tags = account_of(access, ctx.account_id), self._permissions(ctx.principal).tags
+        return RequestKeys(ctx, access, account, tags, self._clock.now())
+
+    def _question(self, who: Principal, access: Access, account_id: str) -> Question:
+        found = self._permissions(who)
+        return Question(
             principal=who,
             action=access.action,
             resource=access.resource,
-            resource_account=account,
+            resource_account=account_of(access, account_id),
             identity=found.identity,
             boundary=found.boundary,
             sessions=tuple(compile_policy(text) for text in who.session_policies),
             resource_policy=compile_policy(access.resource_policy) if access.resource_policy else None,
         )
-        return question, RequestKeys(ctx, access, account, found.tags, self._clock.now())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from alonzo.core.arn import arn
 from alonzo.core.context import Context
+from alonzo.dispatch import Call
 from alonzo.services.lambda_.errors import invalid, not_found
 from alonzo.services.lambda_.models import LATEST, LATEST_PUBLISHED
 
@@ -44,7 +45,7 @@ class FunctionRef:
         return (self.account_id, self.region, self.name)
 
 
-def function_ref(ctx: Context, name: str, qualifier: str | None = None) -> FunctionRef:
+def function_ref(ctx: Context | Call, name: str, qualifier: str | None = None) -> FunctionRef:
     """Resolve a name that has passed the model's pattern.
 
     Raises the errors of a foreign region and of a qualifier that contradicts the one in the name.

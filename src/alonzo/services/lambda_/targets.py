@@ -15,7 +15,7 @@ from alonzo.core import tracing
 from alonzo.core.context import Context
 from alonzo.core.errors import ServiceError
 from alonzo.core.ids import Ids
-from alonzo.dispatch import Access
+from alonzo.dispatch import Access, Call
 from alonzo.engine.function import CodeRef, FunctionVersion
 from alonzo.services.lambda_ import configuration
 from alonzo.services.lambda_.errors import function_not_found
@@ -60,6 +60,11 @@ class Target:
         return next((version for end, version in self.routes if chance < end), self.version)
 
 
+def _plainly(ref: FunctionRef) -> Asked:
+    """How a function is asked for by its parts."""
+    return (*ref.key, ref.qualifier or None)
+
+
 class Targets:
     """The memory of targets. Every write that touches a function happens within `changing`."""
 
@@ -78,13 +83,24 @@ class Targets:
             return target
         return self._load(asked, function_ref(ctx, name, qualifier))
 
-    def known(self, account_id: str, region: str, name: str, qualifier: str | None) -> Target | None:
+    def known(self, call: Call, name: str, qualifier: str | None) -> Target | None:
         """What `find` remembers; None says nothing."""
-        return self._found.get((account_id, region, name, qualifier))
+        asked = (call.account_id, call.region, name, qualifier)
+        target = self._found.get(asked)
+        if target is not None:
+            return target
+        try:
+            ref = function_ref(call, name, qualifier)
+        except ServiceError:
+            return None
+        target = self._found.get(_plainly(ref))  # the same may be known by its parts
+        if target is not None:
+            self._remember(ref, target, asked)
+        return target
 
     def of(self, ref: FunctionRef) -> Target:
         """The same for a function that is known by its parts."""
-        asked = (*ref.key, ref.qualifier or None)
+        asked = _plainly(ref)
         target = self._found.get(asked)
         return target if target is not None else self._load(asked, ref)
 
@@ -94,22 +110,23 @@ class Targets:
             self.of(ref)
 
     def _load(self, asked: Asked, ref: FunctionRef) -> Target:
-        plainly = (*ref.key, ref.qualifier or None)
-        target = self._found.get(plainly)  # the same may be asked for by its ARN
+        target = self._found.get(_plainly(ref))  # the same may be asked for by its ARN
         if target is None:
             target = self._db.read_nowait(lambda connection: load(connection, ref))
         if target is None:
             raise function_not_found(f"{ref.arn}:{ref.qualifier or LATEST}")
-        if ref.key in self._changing:
-            return target
+        if ref.key not in self._changing:
+            self._remember(ref, target, asked)
+        return target
+
+    def _remember(self, ref: FunctionRef, target: Target, asked: Asked) -> None:
         if len(self._found) >= _MAX_REMEMBERED:
             self._found.clear()
             self._names.clear()
-        for key in {asked, plainly}:
+        for key in {asked, _plainly(ref)}:
             if key not in self._found:
                 self._found[key] = target
                 self._names.setdefault(ref.key, []).append(key)
-        return target
 
     def recall(self, ref: FunctionRef, what: str, query: Callable[[Connection], T]) -> T:
         """What `query` says of a function's qualifier, remembered under the name `what` until the function changes."""

@@ -66,7 +66,7 @@ class PromptInvoke:
 
     def find(self, call: Call) -> Target | None:
         params = call.params
-        return self._state.targets.known(call.account_id, call.region, params["FunctionName"], params.get("Qualifier"))
+        return self._state.targets.known(call, params["FunctionName"], params.get("Qualifier"))
 
     def run(self, call: Call, target: Target) -> bool:
         params, payload = call.params, call.payload
