@@ -6,9 +6,10 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from alonzo.core.dataclasses import dataclass, field, fields
 
 
 class SettingsError(Exception):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from alonzo.config import Settings
 from alonzo.core.clock import Clock
 from alonzo.core.context import Context, Principal
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.core.errors import NotImplementedOperation
 from alonzo.core.ids import Ids
 from alonzo.protocol.model import load_model

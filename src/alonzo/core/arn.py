@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from alonzo.core.dataclasses import dataclass
 
 PARTITION = "aws"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Literal
 
 from alonzo.core.arn import arn
+from alonzo.core.dataclasses import dataclass, replace
 
 PrincipalKind = Literal["root", "user", "role", "service", "anonymous"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.http import Request, Response
 from alonzo.core.streams import ByteStream
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
 
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.core.streams import BytesStream, ByteStream, FileBody
 
 ResponseBody = bytes | FileBody | AsyncIterator[bytes]

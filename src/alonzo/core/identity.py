@@ -7,10 +7,10 @@ composition root gives each what it needs of the other as one of these small pro
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from typing import Protocol
 
 from alonzo.core.context import Principal
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.ids import Ids
 
 

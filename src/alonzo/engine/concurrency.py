@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.core.errors import ServiceError
 from alonzo.engine.function import FunctionVersion
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
 from datetime import datetime
 
 from alonzo.core.arn import arn
 from alonzo.core.clock import Clock
 from alonzo.core.context import Context, Principal
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.core.ids import Ids
 from alonzo.dispatch import Dispatcher

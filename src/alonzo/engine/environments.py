@@ -10,11 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from alonzo.core.clock import Clock
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.ids import Ids
 from alonzo.engine.company import Company
 from alonzo.engine.credentials import RoleCredentials

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
 import orjson
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.ids import Ids
 
 #: External and internal ones together.

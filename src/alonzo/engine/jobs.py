@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import cbor2
@@ -27,6 +26,7 @@ from sqlalchemy import (
     text,
 )
 
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.storage import ForKeys, InsertMany, metadata, only_where
 
 Kind = Literal["E", "D"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
 from alonzo.core.clock import Clock
 from alonzo.core.context import Context, Principal
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.core.errors import ServiceError
 from alonzo.core.ids import Ids
 from alonzo.dispatch import Dispatcher

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, a
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from alonzo.core.clock import Clock
+from alonzo.core.dataclasses import dataclass
 from alonzo.engine.function import FunctionVersion
 from alonzo.engine.log_lines import Report
 from alonzo.storage import Database, StorageError, metadata

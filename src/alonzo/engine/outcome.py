@@ -6,10 +6,10 @@ Source: execution-environment contract §4 and §5 (recorded on AWS).
 from __future__ import annotations
 
 import signal as signals
-from dataclasses import dataclass
 
 import orjson
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.engine.runtime_state import MAX_RESPONSE
 from alonzo.engine.streaming import MAX_STREAMED
 from alonzo.sandbox.base import Exit

@@ -6,8 +6,9 @@ Source: https://aws.amazon.com/lambda/pricing/
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
+
+from alonzo.core.dataclasses import dataclass
 
 PER_REQUEST = Decimal("0.20") / 1_000_000
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
 from alonzo.core.clock import Clock
+from alonzo.core.dataclasses import dataclass, field, replace
 from alonzo.core.errors import ServiceError
 from alonzo.engine.concurrency import Concurrency
 from alonzo.engine.environments import ExecutionEnvironment

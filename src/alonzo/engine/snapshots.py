@@ -12,8 +12,8 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.engine.function import FunctionVersion
 from alonzo.engine.outcome import Failure

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.engine.function import FunctionVersion
 
 

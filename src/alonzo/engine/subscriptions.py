@@ -6,13 +6,13 @@ one refusal, `URI port is not provided; types should not be empty`; the other te
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.sandbox.base import AWS_PORT, RUNTIME_API_PORT
 
 _KINDS = ("platform", "function", "extension")

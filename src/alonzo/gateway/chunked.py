@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.core.streams import BodyTooLarge, ByteStream
 

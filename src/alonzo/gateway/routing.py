@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import parse_qs, quote, unquote
 
+from alonzo.core.dataclasses import dataclass, replace
 from alonzo.core.http import Request
 
 #: Signing names that differ from botocore's service names.

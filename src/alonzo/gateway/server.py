@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
 
 import orjson
 
 from alonzo import __version__
 from alonzo.core.context import ANONYMOUS, Context, Principal
+from alonzo.core.dataclasses import dataclass, field, replace
 from alonzo.core.dataplane import DataPlane, Visit
 from alonzo.core.errors import InternalFailure, ServiceError
 from alonzo.core.http import Headers, Request, Response

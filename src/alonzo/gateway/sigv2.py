@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import base64
 import hmac
-from dataclasses import dataclass
 from urllib.parse import unquote, unquote_plus
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.core.http import Headers, Request
 from alonzo.gateway.sigv4_errors import AuthErrors

@@ -13,13 +13,13 @@ import hashlib
 import hmac
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote
 
 from alonzo.config import Settings
 from alonzo.core.clock import Clock
 from alonzo.core.context import ANONYMOUS, Principal
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.core.http import Headers, Request
 from alonzo.core.identity import Credential, Credentials

@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.core.http import Headers
 from alonzo.gateway.sigv4_errors import AuthErrors

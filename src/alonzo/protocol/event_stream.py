@@ -8,10 +8,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.protocol.model import Shape
 from alonzo.protocol.write_values import cbor_scalar, dump_cbor, dump_json, json_scalar, value_writer

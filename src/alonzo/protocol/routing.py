@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import unquote, unquote_plus
 
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.core.http import Headers
 from alonzo.protocol.model import ServiceModel
 from alonzo.protocol.problems import Malformed

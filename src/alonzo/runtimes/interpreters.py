@@ -8,10 +8,11 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.runtimes.errors import RuntimeUnavailable
 from alonzo.runtimes.table import RUNTIMES
 

@@ -7,9 +7,9 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.runtimes.errors import RuntimeUnavailable
 from alonzo.runtimes.processes import run
 

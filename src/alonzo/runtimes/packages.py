@@ -9,9 +9,9 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.runtimes.errors import CodeError
 
 #: Function and layers together, unpacked. Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html

@@ -18,9 +18,9 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.runtimes import langtree
 from alonzo.runtimes.errors import RuntimeUnavailable
 from alonzo.runtimes.interpreters import Interpreters

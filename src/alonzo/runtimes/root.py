@@ -6,11 +6,11 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from alonzo.config import Settings
+from alonzo.core.dataclasses import dataclass, replace
 from alonzo.runtimes import node_start
 from alonzo.runtimes.code import CodeCache
 from alonzo.runtimes.imports import uses_sdk

@@ -5,9 +5,9 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.runtimes.errors import RuntimeUnavailable
 
 

@@ -10,10 +10,10 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.ids import Ids
 from alonzo.storage.errors import StorageError, explain
 

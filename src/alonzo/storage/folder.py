@@ -6,10 +6,10 @@ import fcntl
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from alonzo.config import Settings, SettingsError
+from alonzo.core.dataclasses import dataclass
 from alonzo.storage.errors import explain
 
 

@@ -7,9 +7,9 @@ same, in patterns and in events. Source: the array consistency of https://github
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.core.patterns.conditions import Test
 
 Path = tuple[str, ...]

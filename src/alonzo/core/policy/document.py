@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.policy.conditions import Condition, UnknownOperator
 from alonzo.core.policy.patterns import Lookup, Pattern
 

@@ -7,10 +7,10 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 
 from alonzo.core.context import Principal
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.policy.document import Policy, Statement
 from alonzo.core.policy.patterns import Lookup
 from alonzo.core.policy.principals import Grant, named

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from alonzo.core import tracing
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.core.errors import ServiceError
 from alonzo.core.patterns import compile_pattern
 from alonzo.engine.function import FunctionVersion

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.runtimes import RuntimesError
 
 log = logging.getLogger(__name__)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.dispatch import Parts
 from alonzo.engine.metering import Meter
 from alonzo.runtimes import RuntimeStatus

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from alonzo.core.dataclasses import dataclass
 from alonzo.dispatch import Parts, Service, bind
 from alonzo.services.iam.access import access_of
 from alonzo.services.iam.authorizer import IamAuthorizer

@@ -5,11 +5,11 @@ from __future__ import annotations
 import configparser
 import io
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 
 from alonzo.config import Settings
 from alonzo.core.context import Principal
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.identity import Credential, Sessions, account_in_key, make_access_key_id
 from alonzo.core.ids import Ids
 from alonzo.services.iam import store

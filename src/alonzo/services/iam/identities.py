@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection
 
 from alonzo.core.arn import parse_arn
 from alonzo.core.context import Principal
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.identity import RoleView, account_in_key
 from alonzo.core.policy import Policy, compile_policy
 from alonzo.services.iam import store

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import orjson
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.services.iam.models import ManagedPolicy, Version
 
 #: When AWS's policies came to be is not of interest here: they all share one date (2015-02-06T18:40:58Z).

@@ -5,10 +5,10 @@ Source of the limits: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from alonzo.core.arn import PARTITION
+from alonzo.core.dataclasses import dataclass
 
 Kind = Literal["user", "role", "group"]
 Tags = tuple[tuple[str, str], ...]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.dataplane import DataPlane
 from alonzo.core.streams import FileBody
 from alonzo.dispatch import Parts, Service, bind

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import NotImplementedOperation, ServiceError
 from alonzo.core.streams import FileBody
 from alonzo.runtimes import CodeError, check_size, inspect_zip

@@ -5,11 +5,11 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-rec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 from alonzo.core.arn import Arn, parse_arn
 from alonzo.core.context import Context, Principal
+from alonzo.core.dataclasses import dataclass, replace
 from alonzo.core.errors import ServiceError
 from alonzo.engine.function import FunctionVersion
 from alonzo.services.lambda_.configuration import Config

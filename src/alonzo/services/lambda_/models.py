@@ -6,10 +6,10 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from alonzo.core.arn import arn
+from alonzo.core.dataclasses import dataclass
 
 LATEST = "$LATEST"
 #: The published version without a number, which publishing replaces.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from alonzo.core.arn import arn
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass
 from alonzo.dispatch import Call
 from alonzo.services.lambda_.errors import invalid, not_found
 from alonzo.services.lambda_.models import LATEST, LATEST_PUBLISHED

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Parts
 from alonzo.services.lambda_ import models

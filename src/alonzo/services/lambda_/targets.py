@@ -6,13 +6,13 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
 
 from alonzo.core import tracing
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.core.ids import Ids
 from alonzo.dispatch import Access, Call

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from alonzo.core.arn import arn, parse_arn
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.core.errors import ServiceError
 
 #: Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html

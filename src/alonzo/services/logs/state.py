@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Params, Parts
 from alonzo.services.logs import store

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass
 from alonzo.dispatch import Handler, Params, Parts, Result, Service, bind
 from alonzo.engine.queue import Queue
 from alonzo.services.s3 import operations

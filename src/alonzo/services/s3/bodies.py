@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.http import ResponseBody
 from alonzo.core.streams import BytesStream, ByteStream, FileBody
 from alonzo.services.s3 import checksums

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote_plus
@@ -18,6 +17,7 @@ import orjson
 
 from alonzo.core.arn import parse_arn
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.engine.queue import Delivery
 from alonzo.protocol.s3 import host_id

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+from alonzo.core.dataclasses import dataclass, field
 
 MAX_PUT_BYTES = 5 * 1024**3
 MAX_OBJECT_BYTES = 50 * 1024**4

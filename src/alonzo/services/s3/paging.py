@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.services.s3.errors import invalid_argument
 from alonzo.services.s3.models import MAX_LIST_KEYS
 from alonzo.services.s3.store.listing import Found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import unquote
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.services.s3 import naming
 from alonzo.services.s3.errors import invalid_argument
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.core.errors import ServiceError
 from alonzo.services.s3 import events, naming
 from alonzo.services.s3.conditions import write_conflict

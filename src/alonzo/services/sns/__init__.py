@@ -7,10 +7,10 @@ The folder: `operations/` are the handlers by noun; `publishing.py` writes the j
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.dispatch import Parts, Service, bind
 from alonzo.engine.queue import Queue
 from alonzo.services.sns import delivering, store

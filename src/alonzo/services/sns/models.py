@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alonzo.core.arn import arn
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass, field, replace
 from alonzo.core.patterns import Matcher
 from alonzo.services.sns.errors import invalid, no_subscription, no_topic
 

@@ -7,13 +7,13 @@ in their order, and jobs only say that something is there (`delivering.py` takes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import cbor2
 from sqlalchemy import Connection
 
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass, replace
 from alonzo.engine.queue import Delivery
 from alonzo.services.sns import store
 from alonzo.services.sns.envelopes import Envelopes

@@ -7,8 +7,8 @@ to wait for a message, or finds one that goes elsewhere, nothing is done here, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Call, PromptHandler, Result
 from alonzo.services.sqs.batches import check_batch

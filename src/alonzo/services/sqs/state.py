@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.dispatch import Parts
 from alonzo.services.sqs.errors import bad_address, missing, no_queue
 from alonzo.services.sqs.live import LiveQueue, Queues

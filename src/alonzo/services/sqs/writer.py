@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from alonzo.core.clock import Clock
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.services.sqs import store
 from alonzo.services.sqs.index import Entry
 from alonzo.services.sqs.models import Message

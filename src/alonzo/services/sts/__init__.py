@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.identity import IdentitySource, SessionTaker
 from alonzo.dispatch import Parts, Service, bind
 from alonzo.services.sts import operations

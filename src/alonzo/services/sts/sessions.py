@@ -10,12 +10,12 @@ import base64
 import binascii
 import hmac
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from alonzo.core.context import Principal
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.identity import Credential, make_access_key_id
 from alonzo.core.ids import Ids
 

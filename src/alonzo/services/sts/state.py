@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.identity import Identities
 from alonzo.dispatch import Parts
 from alonzo.services.sts.sessions import SealedSessions

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection
 
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass
 from alonzo.dispatch import Params, Result
 from alonzo.services.lambda_ import archives, configuration, paging, publishing, signing, tagging
 from alonzo.services.lambda_.archives import Archive

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select
 
+from alonzo.core.dataclasses import dataclass, field
 from alonzo.services.lambda_.models import Code
 from alonzo.services.lambda_.store.tables import code, code_users
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from sqlalchemy import Column, Connection, Float, Index, Integer, Row, String, Table, delete, insert, select, update
 
 from alonzo.core.arn import arn
+from alonzo.core.dataclasses import dataclass
 from alonzo.storage.database import metadata
 
 Key = tuple[str, str, str]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Column, Connection, Float, Integer, String, Table, delete, insert, select
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.services.lambda_.models import Alias
 from alonzo.services.lambda_.names import is_alias
 from alonzo.services.lambda_.store import attachments, functions

@@ -10,8 +10,8 @@ Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatter
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.services.logs.filters.errors import invalid
 
 #: Character sets after repetitions are written out; more would only slow down whoever asks.

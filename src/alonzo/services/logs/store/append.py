@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -17,6 +16,7 @@ from sqlalchemy import (
     update,
 )
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.services.logs.store.tables import Place, chunk_table, streams
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.services.logs import chunks
 from alonzo.services.logs.models import LogGroup
 from alonzo.services.logs.store.groups import to_group

@@ -6,13 +6,13 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVers
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from alonzo.core.context import Context
+from alonzo.core.dataclasses import dataclass
 from alonzo.core.errors import ServiceError
 from alonzo.dispatch import Params, Result
 from alonzo.services.s3 import events, naming, writing

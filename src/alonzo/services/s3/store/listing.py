@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, literal_column, or_, select
 
+from alonzo.core.dataclasses import dataclass
 from alonzo.services.s3.store.tables import objects, uploads
 
 #: Rows of one rolled-up prefix that are stepped over before seeking behind it.
