@@ -139,6 +139,30 @@ async def test_those_without_a_coroutine_are_told(world: Any, caplog: pytest.Log
     assert isinstance(told[3][1], StorageError)
 
 
+async def test_what_keeps_coming_is_written_together(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that come in rounds of the loop one after another share a transaction, up to a number; one alone waits for
+    nothing."""
+    monkeypatch.setattr("alonzo.engine.queue._GATHER_S", 60.0)
+    monkeypatch.setattr("alonzo.engine.queue._GATHERED", 5)
+    queue, store, sizes = world.engine.queue, world.engine.queue._store, list[int]()
+    queue.close()  # nothing runs
+    insert = store.insert
+
+    def counted(connection: Any, jobs: list[AsyncEvent], now: float) -> Any:
+        sizes.append(len(jobs))
+        return insert(connection, jobs, now)
+
+    monkeypatch.setattr(store, "insert", counted)
+    accepted = []
+    for n in range(7):
+        accepted.append(asyncio.ensure_future(queue.accept(event(n))))
+        await asyncio.sleep(0)
+    await asyncio.gather(*accepted)
+    assert (sum(sizes), sizes[0], rows(world)) == (7, 5, 7)
+    await queue.accept(event(7))
+    assert sizes[-1] == 1
+
+
 async def test_an_accepted_job_is_not_read_back(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was accepted runs from memory; only beside jobs of other transactions the table is asked."""
     world.function("f", "")

@@ -30,6 +30,9 @@ __all__ = ["AsyncEvent", "Delivery", "Lane", "Queue"]
 _LOADED = 4_096
 _LOADED_BYTES = 64 << 20
 _BATCH = 256
+#: Accepted jobs of one transaction, more or less, and how long the first of them is kept from it, in seconds.
+_GATHERED = 64
+_GATHER_S = 0.002
 
 #: Told when a job is on disk, or why it is not.
 Stored = Callable[[BaseException | None], None]
@@ -63,6 +66,8 @@ class Queue:
         self._open = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._accepting: list[tuple[AsyncEvent | Delivery, Stored]] = []
+        #: Somebody sees to it that they are written.
+        self._gathering = False
         self._handing: dict[str, Job] = {}
         #: New jobs seen since the start.
         self.arrivals = 0
@@ -136,16 +141,31 @@ class Queue:
 
     def accept_nowait(self, job: AsyncEvent | Delivery, stored: Stored) -> None:
         """The same for callers without a coroutine: `stored` is told once, None when the job is on disk."""
-        if not self._accepting:
-            asyncio.get_running_loop().call_soon(self._write_accepted)
         self._accepting.append((job, stored))
+        if not self._gathering:
+            self._gathering = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._gather, loop, 0, loop.time() + _GATHER_S)
 
-    def _write_accepted(self) -> None:
+    def _gather(self, loop: asyncio.AbstractEventLoop, before: int, until: float) -> None:
+        """Wait for more as long as every round of the loop brings some: one commit costs as much as many rows."""
+        count = len(self._accepting)
+        if before < count < _GATHERED and loop.time() < until:
+            loop.call_soon(self._gather, loop, count, until)
+        else:
+            self._write_accepted(loop)
+
+    def _write_accepted(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One transaction at a time: what comes meanwhile is the next one's."""
         accepting, self._accepting = self._accepting, []
         jobs = [job for job, _ in accepting]
         now = self._clock.now()
 
         def done(written: asyncio.Future[tuple[list[Job], bool]]) -> None:
+            if self._accepting:
+                loop.call_soon(self._gather, loop, 0, loop.time() + _GATHER_S)
+            else:
+                self._gathering = False
             error = asyncio.CancelledError() if written.cancelled() else written.exception()
             for _, stored in accepting:
                 try:
