@@ -63,6 +63,12 @@ class Settings:
         "An idle execution environment is ended after this time, or earlier where nearly all were used again sooner.",
         unit="s",
     )
+    idle_memory_percent: float = _setting(
+        25.0,
+        "The share of the machine's memory that idle execution environments may take; over it, those that save the"
+        " least time of starting for their memory are ended first. 0: no bound.",
+        unit="%",
+    )
     freeze_after_ms: int = _setting(50, "An idle execution environment is frozen after this time.", unit="ms")
     retry_base_s: float = _setting(
         60.0, "Delay before the first retry of a failed asynchronous invocation; the second takes twice that.", unit="s"

@@ -491,6 +491,32 @@ def test_doctor_says_how_environments_start(
 
 
 @pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({}, " MiB together (25 % of "),
+        ({"ALONZO_IDLE_MEMORY_PERCENT": "2.5"}, " MiB together (2.5 % of "),
+        ({"ALONZO_IDLE_MEMORY_PERCENT": "0"}, "without a bound on their memory"),
+        ({"ALONZO_IDLE_TIMEOUT_S": "77"}, "frozen after 50 ms; ended after 77 s"),
+    ],
+)
+def test_doctor_says_what_becomes_of_idle_environments(
+    run: Run, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
+) -> None:
+    """How long they are kept, and how much memory they may take."""
+    import alonzo.cli.doctor as module
+
+    async def nothing(settings: object) -> tuple[str, list[object], str]:
+        return "", [], ""
+
+    monkeypatch.setattr(module, "_sandbox", nothing)
+    monkeypatch.setattr(module, "_runtimes", lambda _: [])
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert told in run("doctor").output
+    assert told in json.loads(run("doctor", "--json").stdout)["IdleEnvironments"]
+
+
+@pytest.mark.parametrize(
     ("name", "version", "interpreter", "told"),
     [
         ("python3.12", "3.12.1", "/usr/bin/python3.12", "Python 3.12.1 at /usr/bin/python3.12, ready"),

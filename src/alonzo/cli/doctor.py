@@ -41,12 +41,15 @@ def doctor(as_json: bool, config: Path | None) -> None:
             "Summary": summary,
             "Problem": problem,
             "Enforcements": [asdict(line) for line in lines],
+            "IdleEnvironments": _idle(settings),
             "ColdStarts": {"Mode": settings.cold_start, "Detail": _cold_starts(settings)},
             "Runtimes": runtimes,
         }
         click.echo(json.dumps(found, indent=2))
     else:
         _show(summary, lines, problem, runtimes)
+        click.secho("Idle environments", bold=True)
+        click.echo(f"  {_idle(settings)}")
         click.secho("Cold starts", bold=True)
         click.echo(f"  {_cold_starts(settings)}")
         click.echo()
@@ -70,6 +73,21 @@ async def _sandbox(settings: Settings) -> tuple[str, Sequence[Enforcement], str]
             return sandbox.summary, list(sandbox.enforcements()), ""
         finally:
             await sandbox.stop()
+
+
+def _idle(settings: Settings) -> str:
+    """What becomes of environments between invocations, and how much memory they may take."""
+    from alonzo.sandbox.available import MachineMemory
+
+    total_mib = MachineMemory().total >> 20
+    share = settings.idle_memory_percent
+    bound = f"where they take over {total_mib * share / 100:,.0f} MiB together ({share:g} % of {total_mib:,} MiB)"
+    if not share:
+        bound = "without a bound on their memory (ALONZO_IDLE_MEMORY_PERCENT=0)"
+    return (
+        f"frozen after {settings.freeze_after_ms} ms; ended after {settings.idle_timeout_s:g} s, sooner where their"
+        f" function rarely needs them that long, {bound}; and where the machine runs short of memory"
+    )
 
 
 def _cold_starts(settings: Settings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
 
 from alonzo.dispatch import Parts
@@ -24,6 +25,7 @@ from alonzo.engine.provisioned import Provisioned, Provisioner
 from alonzo.engine.queue import Queue
 from alonzo.engine.source import FunctionSource
 from alonzo.engine.tasks import Tasks
+from alonzo.sandbox.available import MachineMemory
 from alonzo.sandbox.base import Sandbox
 
 log = logging.getLogger(__name__)
@@ -56,12 +58,15 @@ class Engine:
         self.logs = LogShipper(parts.dispatcher, parts.clock, parts.ids, settings.log_flush_ms)
         self.credentials = Credentials(parts.dispatcher, parts.clock, parts.ids)
         self.concurrency = Concurrency(settings.account_concurrency)
+        machine_memory = MachineMemory()
         self.pools = Pools(
             parts.clock,
             self._tasks,
             max_environments=settings.max_environments,
             idle_timeout_s=settings.idle_timeout_s,
             freeze_after_ms=settings.freeze_after_ms,
+            idle_memory_bytes=machine_memory.total * settings.idle_memory_percent / 100 or math.inf,
+            machine=machine_memory,
         )
         shared = Surroundings(parts.clock, parts.ids, self._tasks, self.logs, self.meter)
         self._host = LocalHost(
@@ -107,6 +112,7 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.queue.run())
             group.create_task(self.pools.run())
+            group.create_task(self.pools.idle_memory.run())
             group.create_task(self.provisioner.run())
             group.create_task(self.logs.run())
             group.create_task(self.meter.run())

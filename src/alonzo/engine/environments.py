@@ -132,7 +132,7 @@ class ExecutionEnvironment:
         self._api.beside = self._company.serve
         self._api.forget = self._company.extensions.forget
         self._reason = "spindown"
-        self._sandbox: SandboxEnvironment | None = None
+        self.sandbox: SandboxEnvironment | None = None
         self._stop_aws: Callable[[], Awaitable[None]] | None = None
         self._output: Output | None = None
         self._run: Run | None = None
@@ -164,11 +164,11 @@ class ExecutionEnvironment:
 
     @property
     def id(self) -> str:
-        return self._sandbox.id if self._sandbox is not None else ""
+        return self.sandbox.id if self.sandbox is not None else ""
 
     async def attach(self, sandbox: SandboxEnvironment, stop_aws: Callable[[], Awaitable[None]]) -> None:
         """The process has been started: serve its Runtime API, read its output, watch its end."""
-        self._sandbox = sandbox
+        self.sandbox = sandbox
         self._stop_aws = stop_aws
         self._output = Output(sandbox.output, sandbox.telemetry, self._log_function, self.log_full)
         self.stream.resume = self._resume_output
@@ -441,18 +441,18 @@ class ExecutionEnvironment:
 
     async def ready(self) -> None:
         """Apply the CPU share after initialisation; the environment is idle from now on."""
-        assert self._sandbox is not None
-        await self._sandbox.limit_cpu()
+        assert self.sandbox is not None
+        await self.sandbox.limit_cpu()
         if self.phase is Phase.INIT:
             self.phase = Phase.IDLE
 
     def freeze(self) -> None:
         """Stop the processes while nothing is asked of them."""
-        if self.phase is Phase.IDLE and not self.frozen and self._sandbox is not None:
+        if self.phase is Phase.IDLE and not self.frozen and self.sandbox is not None:
             self.frozen = True
             if self._company is not None:
                 self._company.telemetry.pause()
-            self._moving = self._shared.tasks.start(self._stop_still(self._sandbox))
+            self._moving = self._shared.tasks.start(self._stop_still(self.sandbox))
 
     async def _stop_still(self, sandbox: SandboxEnvironment) -> None:
         try:
@@ -463,13 +463,13 @@ class ExecutionEnvironment:
 
     async def thaw(self) -> None:
         """Let them go on; also where the freezing is still under way."""
-        assert self._sandbox is not None
+        assert self.sandbox is not None
         if self._moving is not None and not self._moving.done():
             await asyncio.wait((self._moving,))
         if not self.frozen:
             return
         try:
-            await self._sandbox.thaw()
+            await self.sandbox.thaw()
             self.frozen = False
         except SandboxError as error:
             log.warning("environment %s cannot go on: %s", self.id, error)
@@ -498,9 +498,9 @@ class ExecutionEnvironment:
 
     async def _end(self) -> None:
         try:
-            if self._sandbox is not None:
-                await self._shut_down(self._sandbox)
-                await self._sandbox.kill()
+            if self.sandbox is not None:
+                await self._shut_down(self.sandbox)
+                await self.sandbox.kill()
         finally:
             if self._company is not None:
                 self._company.close()
@@ -529,9 +529,9 @@ class ExecutionEnvironment:
     async def release(self) -> None:
         """Give everything back, /tmp included. Call it after `discard`, once no successor will take the /tmp."""
         await asyncio.shield(self.ended)
-        if not self._released and self._sandbox is not None:
+        if not self._released and self.sandbox is not None:
             self._released = True
-            await self._sandbox.release()
+            await self.sandbox.release()
 
     # -- the log ------------------------------------------------------------------------------------------------------
 
@@ -590,6 +590,6 @@ class ExecutionEnvironment:
         return self._shared.logs.full(self.stream)
 
     def _read_peak(self, now: float) -> None:
-        if self._sandbox is not None:
+        if self.sandbox is not None:
             self._peak_read = now
-            self._peak_bytes = max(self._peak_bytes, self._sandbox.memory_peak())
+            self._peak_bytes = max(self._peak_bytes, self.sandbox.memory_peak())

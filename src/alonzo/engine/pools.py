@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from alonzo.core.clock import Clock
 from alonzo.engine.concurrency import throttled
 from alonzo.engine.environments import ExecutionEnvironment, Phase
 from alonzo.engine.function import FunctionVersion
+from alonzo.engine.idle_memory import Idle, IdleMemory, Machine
 from alonzo.engine.keepalive import LEAST_S, IdleTimes
 from alonzo.engine.runs import Run
 from alonzo.engine.tasks import Tasks
@@ -22,6 +24,8 @@ _SOON_S = 0.02
 _REMEMBERED = 4_096
 #: An environment ends this long before its credentials do, beside its function's time-out.
 CREDENTIALS_MARGIN_S = 300.0
+#: Where there is room for no more, so many are put in order at once by what they are worth.
+_AT_ONCE = 16
 _IDLE = Phase.IDLE
 
 
@@ -82,6 +86,7 @@ class Pool:
     def add(self, environment: ExecutionEnvironment) -> None:
         """A new environment is ready; its first invocation follows at once."""
         environment.keeper = self
+        self.times.started(environment.age_ms)
         self.all.add(environment)
         self._pools.count += 1
         if environment.phase is Phase.DEAD:
@@ -162,6 +167,7 @@ class Pool:
         before = now - self.times.worth_s(most_s)
         for environment in tuple(self.idle):
             if environment.idle_since <= before:
+                self.times.expired()
                 environment.discard(keep_tmp=False)
         self.drop_heirlooms(now - most_s)
 
@@ -174,7 +180,15 @@ class Pools:
     """All pools, the bound on environments, freezing and expiry."""
 
     def __init__(
-        self, clock: Clock, tasks: Tasks, *, max_environments: int, idle_timeout_s: float, freeze_after_ms: int
+        self,
+        clock: Clock,
+        tasks: Tasks,
+        *,
+        max_environments: int,
+        idle_timeout_s: float,
+        freeze_after_ms: int,
+        idle_memory_bytes: float,
+        machine: Machine,
     ) -> None:
         self.clock = clock
         self.tasks = tasks
@@ -185,6 +199,7 @@ class Pools:
         self.starting: set[ExecutionEnvironment] = set()
         #: Told of the end of a provisioned environment.
         self.provisioned_gone: Callable[[ExecutionEnvironment], None] = lambda environment: None
+        self.idle_memory = IdleMemory(clock, budget_bytes=idle_memory_bytes, machine=machine, worth_ms=self._worth_ms)
         self._max = max_environments
         self._idle_timeout_s = idle_timeout_s
         self._freeze_after_s = freeze_after_ms / 1000
@@ -194,6 +209,8 @@ class Pools:
         self._resting: deque[tuple[float, float, ExecutionEnvironment]] = deque()
         self._freezer: asyncio.TimerHandle | None = None
         self._some_idle = asyncio.Event()
+        #: Those that end first where there is no room, and since when they have been idle.
+        self._least: deque[tuple[float, ExecutionEnvironment]] = deque()
 
     def _pool(self, fv: FunctionVersion) -> Pool:
         key = (fv.arn, fv.version, fv.tenant)
@@ -240,12 +257,24 @@ class Pools:
             self.left(pool)
 
     def _evict(self) -> bool:
-        """End the environment that has been idle longest."""
-        idle = [pool.idle[0] for pool in self._live if pool.idle]
-        if not idle:
-            return False
-        min(idle, key=_idle_since).discard(keep_tmp=False)
-        return True
+        """End the idle environment that is worth the least. They are put in order for several at a time."""
+        for _ in range(2):
+            while self._least:
+                since, environment = self._least.popleft()
+                if environment.usable and environment.idle_since == since:
+                    environment.discard(keep_tmp=False)
+                    return True
+            now = self.clock.monotonic()
+            idle = [environment for pool in self._live for environment in pool.idle[:_AT_ONCE]]
+            worth = {environment: self._worth_ms(environment, now - environment.idle_since) for environment in idle}
+            first = heapq.nsmallest(_AT_ONCE, idle, key=lambda each: (worth[each], each.idle_since))
+            self._least.extend((environment.idle_since, environment) for environment in first)
+        return False
+
+    def _worth_ms(self, environment: Idle, idle_s: float) -> float:
+        """See `IdleMemory`."""
+        pool = environment.keeper if isinstance(environment, ExecutionEnvironment) else None
+        return pool.times.worth_ms(idle_s, self._idle_timeout_s) if isinstance(pool, Pool) else 0.0
 
     def left(self, pool: Pool) -> None:
         """Forget a pool that holds nothing any more."""
@@ -295,6 +324,7 @@ class Pools:
             if environment.idle_since == since:
                 environment.resting = False
                 environment.freeze()
+                self.idle_memory.frozen(environment)
             elif environment.idle_since == math.inf:
                 environment.resting = False  # busy: it comes back when it is idle
             else:
@@ -337,7 +367,3 @@ class Pools:
             for environment in tuple(pool.all):
                 environment.abandon(error)
             self.left(pool)
-
-
-def _idle_since(environment: ExecutionEnvironment) -> float:
-    return environment.idle_since

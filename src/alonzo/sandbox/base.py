@@ -186,6 +186,15 @@ class Environment(Protocol):
     def memory_peak(self) -> int:
         """The largest memory use of the tree so far, in bytes."""
 
+    async def memory(self) -> tuple[int, int]:
+        """Bytes that the tree takes of the machine's memory now, and how many of them `reclaim` could have back.
+
+        Zeros where that cannot be told, and after the end.
+        """
+
+    async def reclaim(self) -> None:
+        """Have a frozen tree give back what memory it can do without (page cache). Nothing happens to one that runs."""
+
     async def kill(self) -> None:
         """SIGKILL the tree and wait until nothing of it is left but /tmp (kept until `release`)."""
 

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping
 from typing import Protocol
 
-from alonzo.sandbox import cgroups, watchdog, wire
+from alonzo.sandbox import cgroups, footprint, watchdog, wire
 from alonzo.sandbox.base import (
     AWS_PORT,
     INSIDE_ADDRESS,
@@ -52,6 +52,7 @@ class _Control:
     def __init__(self, version: int, names: list[str], freeze: int, quota: int) -> None:
         self.version = version
         self.processes, self.oom = (names[0], names[1]) if len(names) == 2 else ("", "")
+        self.memory = self.oom.rpartition("/")[0]
         self.freeze = freeze
         self.quota = quota
 
@@ -287,6 +288,19 @@ class NamespaceEnvironment:
         elif self._exit.result().oom:
             return self._spec.memory_mib << 20
         return min(self._peak, self._spec.memory_mib << 20)
+
+    async def memory(self) -> tuple[int, int]:
+        """See `base.Environment.memory`. With control groups two reads, of 50 µs together."""
+        if self._exit.done():
+            return 0, 0
+        if self._control.memory:
+            return footprint.charged(self._control.memory, self._control.version)
+        return await asyncio.to_thread(footprint.resident, [self.init_pid, *self.processes()]), 0
+
+    async def reclaim(self) -> None:
+        """One write, which takes a third of a millisecond of the processor and may wait much longer."""
+        if self._frozen and self._control.memory and not self._exit.done():
+            await asyncio.to_thread(footprint.give_back, self._control.memory, self._control.version)
 
     async def kill(self) -> None:
         """SIGKILL init, and so the tree."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from alonzo.sandbox import cgroup1, cgroup2, cgroups, confine, restoring, seccomp, syscalls
+from alonzo.sandbox import cgroup1, cgroup2, cgroups, confine, footprint, restoring, seccomp, syscalls
 from alonzo.sandbox.cgroups import Mounted
 from alonzo.sandbox.enter import Place
 from alonzo.sandbox.mounts import Root
@@ -137,6 +137,7 @@ class Machine:
                 ("cpu", "1", f"{why}, and stops processes that have used their share", mend),
                 ("pids", "1", "RLIMIT_NPROC in the environment's user namespace", ""),
                 ("freeze", "1", "SIGSTOP and SIGCONT, which a function's own parent processes can see", mend),
+                ("reclaim", "0", "idle environments keep what memory they have until they end", mend),
             ]
         details = {
             "memory": "hard limit of the process tree, without swap",
@@ -153,7 +154,16 @@ class Machine:
                 lines.append((name, "1", f"RLIMIT_NPROC of the environment's own uid ({problem})", ""))
             else:
                 lines.append((name, "0" if problem else "1", problem or where, mend if problem else ""))
-        return lines
+        return [*lines, self._reclaim_line(self.groups)]
+
+    @staticmethod
+    def _reclaim_line(groups: cgroup1.Groups | cgroup2.Groups) -> Line:
+        folder = groups.bases.get("memory", "") if isinstance(groups, cgroup1.Groups) else groups.base
+        if folder and footprint.can_give_back(folder, groups.version):
+            file = "memory.force_empty" if groups.version == 1 else "memory.reclaim"
+            return ("reclaim", "1", f"idle environments give back their page cache ({file})", "")
+        mend = "use Linux 5.19 or newer, where cgroup v2 has memory.reclaim"
+        return ("reclaim", "0", "idle environments keep what memory they have until they end", mend)
 
     def _tmp_line(self) -> Line:
         if not self.tmp_problem:

@@ -22,6 +22,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from alonzo.sandbox import footprint, watchdog
 from alonzo.sandbox.base import (
     AWS_PORT,
     INSIDE_ADDRESS,
@@ -267,6 +268,16 @@ class ProcessEnvironment:
                 if line.startswith("VmHWM:"):
                     self._peak = max(self._peak, int(line.split()[1]) * 1024)
         return self._peak
+
+    async def memory(self) -> tuple[int, int]:
+        """What its processes have resident, where /proc tells (not on macOS)."""
+        if self._process is None or self._exit.done():
+            return 0, 0
+        pids = [self._process.pid, *watchdog.descendants(self._process.pid)]
+        return await asyncio.to_thread(footprint.resident, pids), 0
+
+    async def reclaim(self) -> None:
+        """There is nothing by which a plain process could be told to."""
 
     async def kill(self) -> None:
         """SIGKILL the process group and wait for the first process."""

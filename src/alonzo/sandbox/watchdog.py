@@ -53,7 +53,7 @@ def _resident(pid: int) -> int:
     return 0
 
 
-def _proportional(pid: int) -> int:
+def proportional(pid: int) -> int:
     """Resident bytes, shared pages divided; all of them if the kernel does not tell."""
     with contextlib.suppress(OSError, IndexError, ValueError):
         for line in cgroups.read(f"/proc/{pid}/smaps_rollup").splitlines():
@@ -127,7 +127,7 @@ class Tree:
             return True
         pids = descendants(self.init)
         limit = self._memory_mib << 20
-        if sum(map(_resident, pids)) > limit and sum(map(_proportional, pids)) > limit:
+        if sum(map(_resident, pids)) > limit and sum(map(proportional, pids)) > limit:
             return False
         if self._share is not None:
             rest_s = self._share.rest_s(_cpu_s([self.init, *pids]), now)
