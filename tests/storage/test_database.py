@@ -1,15 +1,18 @@
 """The database: durable, grouped, isolated from each other's failures."""
 
 import asyncio
+import contextlib
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
-from alonzo.storage import Database, StorageError
+from alonzo.storage import Database, StorageError, metadata
 from alonzo.storage.database import SCHEMA_VERSION
 
 
@@ -71,6 +74,24 @@ async def test_newer_folder_is_refused(tmp_path):
     again = Database(tmp_path / "alonzo.db")
     with pytest.raises(StorageError, match="written by a newer Alonzo"):
         again.open()
+
+
+async def test_a_new_database_has_the_tables_that_were_declared(tmp_path):
+    """Tables and indexes of a new file are those that SQLAlchemy itself would create."""
+    import alonzo.app  # noqa: F401  # declares every table
+
+    def made(path):
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            found = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+        return sorted(row for row in found if row[1] != "alonzo_schema")
+
+    database = Database(tmp_path / "ours.db")
+    database.open()
+    await database.close()
+    engine = create_engine(f"sqlite:///{tmp_path / 'theirs.db'}", poolclass=NullPool)
+    metadata.create_all(engine)
+    assert len(metadata.tables) > 40
+    assert made(tmp_path / "ours.db") == made(tmp_path / "theirs.db")
 
 
 async def test_nobody_else_can_read_it(tmp_path):

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from alonzo.storage.errors import DiskFull, StorageError
 from alonzo.storage.statements import driver
@@ -131,7 +132,10 @@ class Database:
             if row is not None and row.version == SCHEMA_VERSION and row.fingerprint == wanted:
                 return
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # one flush to disk for all tables
-            metadata.create_all(connection)
+            if row is None:
+                _create_at_once(connection)
+            else:
+                metadata.create_all(connection)
             connection.execute(text("DELETE FROM alonzo_schema"))
             connection.execute(
                 text("INSERT INTO alonzo_schema VALUES (:version, :fingerprint)"),
@@ -232,6 +236,15 @@ def _close_to_others(path: Path) -> None:
         path.chmod(0o600)
     except OSError as error:
         raise StorageError(f"The database {path} cannot be used: {error.strerror}.") from error
+
+
+def _create_at_once(connection: Connection) -> None:
+    """Create every table of a new database: `create_all`, without looking for each first, takes three times as long."""
+    execute, dialect = driver(connection).execute, connection.dialect
+    for table in metadata.sorted_tables:
+        execute(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
+        for index in table.indexes:
+            execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
 
 
 def _fingerprint(tables: MetaData) -> str:
