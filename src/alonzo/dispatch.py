@@ -7,7 +7,7 @@ effect asks for the operation that a customer would call, so validation and perm
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any, Protocol
@@ -139,10 +139,13 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._services: dict[str, Service] = {}
+        #: By service and operation, once looked up.
+        self._handlers: dict[tuple[str, str], Handler] = {}
         self._authorizer: Authorizer | None = None
 
     def add(self, service: Service) -> None:
         self._services[service.name] = service
+        self._handlers.clear()
 
     def use(self, authorizer: Authorizer) -> None:
         """Set who decides on permissions. Without one, every call is refused."""
@@ -154,14 +157,20 @@ class Dispatcher:
 
     async def call(self, ctx: Context, service: str, operation: str, params: Params) -> Result:
         """Run one operation. Raises ServiceError: validation, denial, NotImplementedOperation or the handler's own."""
-        found = self._services.get(service)
-        handler = found.handlers.get(operation) if found is not None else None
-        if found is None or handler is None:
-            raise NotImplementedOperation(service, operation)
+        handler = self._handlers.get((service, operation)) or self._handler(service, operation)
         validate(load_model(service), operation, params)
+        found = self._services[service]
         for access in await found.access(ctx, operation, params):
             await self.authorize(ctx, access, denied_code=found.denied_code)
         return await handler(ctx, params)
+
+    def _handler(self, service: str, operation: str) -> Handler:
+        found = self._services.get(service)
+        handler = found.handlers.get(operation) if found is not None else None
+        if handler is None:
+            raise NotImplementedOperation(service, operation)
+        self._handlers[service, operation] = handler
+        return handler
 
     def call_nowait(self, handler: PromptHandler, call: Call) -> bool:
         """Run an operation at once if all about it is known, permissions above all. False: `call` must be called.
@@ -184,26 +193,55 @@ class Dispatcher:
         await self._authorizer.authorize(ctx, access, denied_code=denied_code)
 
 
-def bind(service: str, state: object, modules: Iterable[ModuleType]) -> dict[str, Handler]:
+class _Handlers(Mapping[str, Handler]):
+    """Handlers by operation. The model, which knows the operations' names, is read when the first is looked up: a start
+    need not read eight models, and most servers never use all services.
+    """
+
+    def __init__(self, service: str, found: Mapping[str, Handler]) -> None:
+        self._service = service
+        self._by_snake = found
+        self._by_operation: dict[str, Handler] | None = None
+
+    def _named(self) -> dict[str, Handler]:
+        if self._by_operation is None:
+            names = load_model(self._service).snake_names()
+            strange = sorted(self._by_snake.keys() - names.keys())
+            if strange:
+                raise LookupError(f"{', '.join(strange)}: no operation of {self._service}")
+            self._by_operation = {names[name]: handler for name, handler in self._by_snake.items()}
+        return self._by_operation
+
+    def __getitem__(self, operation: str) -> Handler:
+        return self._named()[operation]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._named())
+
+    def __len__(self) -> int:
+        return len(self._by_snake)
+
+
+def bind(
+    service: str, state: object, modules: Iterable[ModuleType], around: Callable[[Handler], Handler] | None = None
+) -> Mapping[str, Handler]:
     """Handlers of a service: each public coroutine function of `modules` named as an operation in snake case.
 
-    A handler is written `async def get_object(state, ctx, params) -> dict`. A coroutine function that matches no
-    operation of the model is a programming error and raises at start.
+    A handler is written `async def get_object(state, ctx, params) -> dict`; `around` is applied to each. A coroutine
+    function that matches no operation of the model is a programming error and raises LookupError when the first
+    handler is looked up.
     """
-    wanted = load_model(service).snake_names()
     handlers: dict[str, Handler] = {}
     for module in modules:
         for name, function in vars(module).items():
             if (
-                name.startswith("_")
-                or not inspect.iscoroutinefunction(function)
-                or function.__module__ != module.__name__
+                not name.startswith("_")
+                and inspect.iscoroutinefunction(function)
+                and function.__module__ == module.__name__
             ):
-                continue
-            if name not in wanted:
-                raise LookupError(f"{module.__name__}.{name} is no operation of {service}")
-            handlers[wanted[name]] = partial(function, state)
-    return handlers
+                handler: Handler = partial(function, state)
+                handlers[name] = around(handler) if around is not None else handler
+    return _Handlers(service, handlers)
 
 
 @dataclass(frozen=True, slots=True)

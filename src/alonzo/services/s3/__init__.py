@@ -64,10 +64,9 @@ def build(parts: Parts, queue: Queue) -> S3Service:
     async def live_blobs() -> set[str]:
         return await state.db.scan(extents.live_blobs)
 
-    handlers = bind("s3", state, operations.MODULES)
     return S3Service(
         name="s3",
-        handlers={name: _guarded(handler) for name, handler in handlers.items()},
+        handlers=bind("s3", state, operations.MODULES, around=_guarded),
         access=partial(access_of, state),
         denied_code="AccessDenied",
         start=start,

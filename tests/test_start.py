@@ -1,0 +1,46 @@
+"""What a start may not do: things that cost time or memory before anybody has asked for anything."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+#: What no start needs; each costs 2 to 250 ms, or megabytes.
+_NOT_IMPORTED = {
+    "awscrt",
+    "boto3",
+    "botocore",
+    "cryptography",
+    "http.client",
+    "pydantic",
+    "rich",
+    "unittest",
+    "urllib3",
+}
+#: What a start reads and compiles of the services' models.
+_PROGRAM = """
+import asyncio, json, sys
+from alonzo.app import App
+from alonzo.config import load_settings
+from alonzo.protocol.model import load_model
+
+async def main():
+    async with App(load_settings({"port": 0, "ephemeral": True, "isolation": "process"}, {})) as app:
+        assert app.ready_line()
+        operations = app._health()["services"]
+        print(json.dumps([sorted(sys.modules), load_model.cache_info().currsize, operations]))
+
+asyncio.run(main())
+"""
+
+
+def test_a_start_does_only_what_the_first_answer_needs() -> None:
+    """Up to the ready line no service model has been read and no large library been imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(_PROGRAM)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    modules, models, operations = json.loads(done.stdout)
+    assert not _NOT_IMPORTED & set(modules)
+    assert models == 0
+    assert operations["lambda"] > 50  # known without the model
