@@ -19,8 +19,9 @@ from alonzo.services.sqs.models import MAX_MESSAGE_ATTRIBUTES
 
 Attributes = Mapping[str, Mapping[str, Any]]
 
-#: Characters that no message may contain: those that XML 1.0 does not have.
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: Characters that no message may contain: those that XML 1.0 does not have. (Written as those that it has, it compiles
+#: for 4 ms.)
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 #: Those of ASCII that it may contain.
 _ASCII = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x80)])
 _NAME = re.compile(r"[A-Za-z0-9_\-.]{1,256}")
