@@ -309,3 +309,42 @@ async def test_after_a_burst_more_lie_ready(privileged: Any) -> None:
     await _eventually(lambda: _children(groups) >= 20 * len(groups))
     await privileged.sandbox.stop()
     assert not any(Path(group).exists() for group in groups)
+
+
+async def test_what_lies_ready_is_small(privileged: Any) -> None:
+    """A sandbox's init has nothing left to do but to reap, long before the sandbox is wanted."""
+    if os.uname().machine != "x86_64":
+        pytest.skip("init stays Python on other machines")
+    await privileged.run("pass")  # so that some of its kind are made
+    host = privileged.sandbox._process.pid
+    ready: list[str] = []
+    for _ in range(600):
+        children = Path(f"/proc/{host}/task/{host}/children").read_text().split()
+        commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in children if Path(f"/proc/{pid}").exists()]
+        ready = [command for command in commands if command.startswith("alonzo-init")]
+        if len(ready) >= 2:
+            break
+        await asyncio.sleep(0.05)
+    assert len(ready) >= 2, commands
+
+
+async def test_more_at_once_than_lie_ready(isolated: Any) -> None:
+    """Those whose sandboxes are only being made when they are asked for get their own order, and none is lost."""
+    names = [f"n{number}" for number in range(24)]
+    results = await asyncio.gather(*(isolated.run(f"print({name!r})") for name in names))
+    assert [result.output.strip() for result in results] == names
+
+
+async def test_ending_while_it_is_made(isolated: Any) -> None:
+    """Whoever gives up waiting leaves nothing behind, and others are made all the same."""
+    waiting = [asyncio.ensure_future(isolated.create("import time; time.sleep(60)")) for _ in range(16)]
+    await asyncio.sleep(0)
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert (await isolated.run("print('still')")).output == "still\n"
+    for _ in range(600):
+        if not isolated.sandbox._living:
+            break
+        await asyncio.sleep(0.05)
+    assert not isolated.sandbox._living

@@ -7,10 +7,10 @@ reports its status and ends too, and the kernel kills whatever is left. init sta
 neither costs the function memory nor is frozen. **The first process** joins the control groups, gives up all
 privileges and executes the Spec's program.
 
-Both are started ahead of need and wait in the finished sandbox for their order, the first process without privileges
-already: init then adds the mounts that only this environment has and passes the order on. What is left for a cold start
-is those mounts and execve. A zygote's clones (`forked`) come the same way, but for the end: their first process has the
-runtime in it already and goes on with that instead of executing it.
+Both are started ahead of need. init says when the sandbox is finished, gives up its privileges and becomes small; the
+first process, without privileges too, waits for its order. What is left for a cold start is that the host adds the
+mounts that only this environment has (`Slot.complete`), and execve. A zygote's clones (`forked`) come the same way, but
+for the end: their first process has the runtime in it already and goes on with that instead of executing it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import gc
 import os
 import resource
 import select
+from collections.abc import Callable
 
 from alonzo.sandbox import confine, mounts, restoring, smallinit, syscalls, wire
 from alonzo.sandbox.status import STATUS
@@ -30,8 +31,6 @@ from alonzo.sandbox.status import STATUS
 TELEMETRY_FD = 62
 #: The priority of the host, and of what it forks until that runs the function's own program.
 EAGER = -10
-#: That of init once the first process has its order.
-_PATIENT = 5
 _ERROR_FD, _ORDERS_FD = 63, 64
 _HOSTNAME = "169.254.100.1"
 NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
@@ -39,10 +38,9 @@ NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIP
 SANDBOX, CWD, EXEC = b"sandbox", b"cwd", b"exec"
 #: The limits, of files and of processes, of a program that is executed before its order comes.
 USUAL_LIMITS = b"1024 1024"
-#: What init says when it waits for its order.
+#: What init says when the sandbox is finished but for the mounts of one environment: before that its namespaces are the
+#: host's, and nobody may join them.
 WAITING = b"waiting"
-#: And when the sandbox is complete and the first process has the order: only now may others join.
-COMPLETE = b"complete"
 
 
 class Place:
@@ -76,6 +74,7 @@ class Site:
         "program",
         "spare",
         "status",
+        "stay",
         "telemetry",
         "trees",
         "uid",
@@ -94,20 +93,22 @@ class Site:
         self.output = self.telemetry = self.error = self.status = self.channel = -1
         #: Leave out one process id, so that the first process has another than it has elsewhere.
         self.spare = False
+        #: init does not take the others along when the first process ends.
+        self.stay = False
 
 
 class Order:
     """The program of one environment."""
 
-    __slots__ = ("argv", "cwd", "data_mib", "env", "gated", "image", "nofile", "pids", "rest", "targets")
+    __slots__ = ("argv", "cwd", "data_mib", "env", "gated", "image", "nofile", "pids", "rest")
 
     def __init__(self, fields: list[bytes]) -> None:
-        self.argv, self.env, (self.cwd,), self.targets = (wire.split(field) for field in fields[:4])
+        self.argv, self.env, (self.cwd,) = (wire.split(field) for field in fields[:3])
         # data_mib: only where no control group limits memory, else 0
-        # gated: wait for a byte before executing, and do not take the others along at the end
-        self.nofile, self.pids, self.data_mib, self.gated = (int(number) for number in fields[4].split())
+        # gated: wait for a byte before executing
+        self.nofile, self.pids, self.data_mib, self.gated = (int(number) for number in fields[3].split())
         #: Where in `image`, a descriptor, the first process goes on; empty: it executes `argv`, or is a zygote's.
-        self.rest = [int(number) for number in fields[5].split()] if len(fields) > 5 else []
+        self.rest = [int(number) for number in fields[4].split()] if len(fields) > 4 else []
         self.image = -1
 
 
@@ -163,6 +164,7 @@ def enter(place: Place, site: Site) -> None:
     mounts.enter(place.root, site.files, site.trees)
     _socket.sethostname(_HOSTNAME)
     os.umask(0o022)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
 
 
 def die_with_host(place: Place) -> None:
@@ -173,29 +175,25 @@ def die_with_host(place: Place) -> None:
         os._exit(127)
 
 
-def forked(place: Place, site: Site) -> Order:
+def forked(place: Place, site: Site, settle: Callable[[], None]) -> Order:
     """In a zygote's clone: init never returns; the first process does, with its order, when it has all of it but its
-    variables. It has given up its privileges then.
+    variables. It has given up its privileges then, and has called `settle` before it waited.
     """
     try:
         _keep_only(place, site)
         enter(place, site)
-        ours, theirs = _order_pipe()
         _spare(site)
         first = os.fork()  # and not clone: Python and the C library must know that this is another process
         if first == 0:
-            ours.close()
-            os.close(site.channel)
             if site.into >= 0:
                 _join_by_name(site.into)
-            order = _be_first(place, site, theirs, is_fork=True)
+            order = _be_first(place, site, settle)
             if order.rest:
                 restoring.restore(order.image, *order.rest)
             _change_folder(order)
             os.close(_ERROR_FD)
             return order
-        theirs.close()
-        _lead(place, site, ours, first)
+        _lead(place, site, first)
     except BaseException as error:
         report(site.error, error)
     os._exit(127)
@@ -209,15 +207,6 @@ def _join_by_name(group: int) -> None:
         os.close(descriptor)
 
 
-def _order_pipe() -> tuple[_socket.socket, _socket.socket]:
-    kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
-    for end in (ours, theirs):
-        end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    return ours, theirs
-
-
 def _spare(site: Site) -> None:
     if site.spare:
         pid = syscalls.clone(0)
@@ -227,14 +216,11 @@ def _spare(site: Site) -> None:
 
 
 def _obey(place: Place, site: Site) -> None:
-    ours, theirs = _order_pipe()
     _spare(site)
     first = syscalls.clone(0, site.into)
     if first == 0:
         try:
-            ours.close()
-            os.close(site.channel)
-            order = _be_first(place, site, theirs)
+            order = _be_first(place, site)
             if order.rest:  # it would look like this program, not like the one that it was taken of
                 raise OSError(95, "a snapshot can be restored by its runtime's zygote only")
             run(order)
@@ -242,42 +228,32 @@ def _obey(place: Place, site: Site) -> None:
             report(site.error, error)
         finally:
             os._exit(127)
-    theirs.close()
-    _lead(place, site, ours, first)
+    _lead(place, site, first)
 
 
-def _lead(place: Place, site: Site, ours: _socket.socket, first: int) -> None:
-    """In init: wait for the order, complete the sandbox, pass the order on, and from then on only reap."""
+def _lead(place: Place, site: Site, first: int) -> None:
+    """In init: the sandbox is finished. Only the first process listens to the channel from now on."""
     channel = _socket.socket(fileno=site.channel)
     _say_waiting(place, channel)
-    message, descriptors = wire.receive(channel)
-    if not message:  # never needed
-        os._exit(0)
-    order = Order(wire.unpack(message))
-    last = [descriptors.pop()] if order.gated or order.rest else []
-    mounts.show(order.targets, descriptors)
-    if place.rootless and not place.root.path:
-        # A zygote was executed inside the host's user namespace, so its clones, undumpable or not, belong in /proc to
-        # the "root" of that, which is the function's own uid.
-        mounts.hide_init()
-    wire.send(ours, message, last)
-    with contextlib.suppress(OSError):  # the host may have given it up already
-        wire.send(channel, COMPLETE)
-    os.setpriority(os.PRIO_PROCESS, 0, max(place.priority, _PATIENT))  # what is left must not hold up the first process
-    _be_init(place, site, first, stay=bool(order.gated))
+    channel.close()
+    _be_init(place, site, first)
 
 
 def _say_waiting(place: Place, channel: _socket.socket) -> None:
     """With our namespaces where the host could not open them itself, for programs that join later: net comes first."""
     names = ("net", "ipc", "uts", "pid", "mnt") if place.rootless else ()
     doors = [os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names]
+    if place.rootless and not place.root.path:
+        # A zygote was executed inside the host's user namespace, so its clones, undumpable or not, belong in /proc to
+        # the "root" of that, which is the function's own uid.
+        mounts.hide_init()
     wire.send(channel, WAITING, doors)
     for door in doors:
         os.close(door)
 
 
-def _be_init(place: Place, site: Site, first: int, *, stay: bool) -> None:
-    """Reap until the first process ends, and tell its wait status; then go on until killed, if told to `stay`."""
+def _be_init(place: Place, site: Site, first: int) -> None:
+    """Reap until the first process ends, and tell its wait status; then go on until killed, if it is to `stay`."""
     os.dup2(site.status, 3)
     os.dup2(place.host, 4)
     syscalls.close_range(5)
@@ -287,7 +263,7 @@ def _be_init(place: Place, site: Site, first: int, *, stay: bool) -> None:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     die_with_host(place)
     os.close(4)
-    if stay:
+    if site.stay:
         _reap_for_ever(first)
     if not place.rootless:  # there a new program's files in /proc would belong to the function's own uid
         with contextlib.suppress(OSError):
@@ -313,8 +289,8 @@ def _reap_for_ever(first: int) -> None:
             os.close(3)
 
 
-def _be_first(place: Place, site: Site, orders: _socket.socket, *, is_fork: bool = False) -> Order:
-    """The first process until it has its order, and after."""
+def _be_first(place: Place, site: Site, settle: Callable[[], None] | None = None) -> Order:
+    """The first process until it has its order, and after. A zygote's calls `settle`, without privileges, meanwhile."""
     for group in site.join:
         os.write(group, b"0")
     if place.rootless:  # init does not follow: the mounts belong to the host's user namespace
@@ -324,12 +300,14 @@ def _be_first(place: Place, site: Site, orders: _socket.socket, *, is_fork: bool
     with contextlib.suppress(OSError):
         write_own("/proc/self/oom_score_adj", b"500")  # if the machine runs out of memory, functions go first
     os.setsid()
-    orders = _arrange_descriptors(site, orders)
-    if not is_fork:
+    orders = _arrange_descriptors(site)
+    if settle is None:
         reset_for_exec()
     confine.drop_privileges(site.uid, place.last_cap, place.filter)
-    if is_fork:  # the change of credentials took it away, and execve would give it back
+    if settle is not None:
+        # The change of credentials took it away, and execve would give it back.
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+        settle()
     if site.program is not None:
         _start_early(place, *site.program)
     message, gate = wire.receive(orders)
@@ -351,7 +329,7 @@ def _be_first(place: Place, site: Site, orders: _socket.socket, *, is_fork: bool
 def _start_early(place: Place, argv: list[str], env: list[str]) -> None:
     """Execute a program that will read its order from the descriptor of which its environment tells."""
     os.setpriority(os.PRIO_PROCESS, 0, place.priority)
-    set_limits(Order([b"", b"", b"/", b"", USUAL_LIMITS + b" 0 0"]))
+    set_limits(Order([b"", b"", b"/", USUAL_LIMITS + b" 0 0"]))
     os.set_inheritable(_ORDERS_FD, True)
     try:
         execute(argv, [*env, f"_ALONZO_ORDER={_ORDERS_FD}"])
@@ -396,16 +374,15 @@ def write_own(path: str, data: bytes) -> None:
         os.close(descriptor)
 
 
-def _arrange_descriptors(site: Site, orders: _socket.socket) -> _socket.socket:
+def _arrange_descriptors(site: Site) -> _socket.socket:
     """stdin is /dev/null, stdout and stderr the output pipe, 62 telemetry; errors and orders close at execve."""
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     os.dup2(site.output, 1)
     os.dup2(site.output, 2)
     os.dup2(site.telemetry, TELEMETRY_FD)
     os.dup2(site.error, _ERROR_FD, inheritable=False)
-    os.dup2(orders.fileno(), _ORDERS_FD, inheritable=False)
+    os.dup2(site.channel, _ORDERS_FD, inheritable=False)
     site.error = _ERROR_FD
-    orders.detach()
     syscalls.close_range(3, TELEMETRY_FD - 1)
     syscalls.close_range(_ORDERS_FD + 1)
     return _socket.socket(fileno=_ORDERS_FD)

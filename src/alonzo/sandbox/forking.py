@@ -17,6 +17,7 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from alonzo.sandbox import enter, mounts, syscalls, wire
 
@@ -49,25 +50,26 @@ def pack_site(site: enter.Site) -> tuple[bytes, list[int]]:
         descriptors.append(site.into)
     descriptors += [tree for tree, _ in site.trees]
     return wire.pack(
-        FORK, b"%d %d %d %d" % (site.uid, len(site.join), site.into >= 0, site.spare), targets
+        FORK, b"%d %d %d %d %d" % (site.uid, len(site.join), site.into >= 0, site.spare, site.stay), targets
     ), descriptors
 
 
 def _unpack_site(fields: list[bytes], descriptors: list[int]) -> enter.Site:
-    uid, joins, has_into, spare = (int(number) for number in fields[1].split())
+    uid, joins, has_into, spare, stay = (int(number) for number in fields[1].split())
     rest = descriptors[6:]
     join, rest = rest[:joins], rest[joins:]
     into = rest.pop(0) if has_into else -1
     site = enter.Site(descriptors[0], uid, join, into, [])
     site.channel, site.status, site.error, site.output, site.telemetry = descriptors[1:6]
-    site.spare = bool(spare)
+    site.spare, site.stay = bool(spare), bool(stay)
     site.trees = list(zip(rest, wire.split(fields[2]), strict=True))
     return site
 
 
-def serve(descriptor: int, before: set[str]) -> list[str]:
+def serve(descriptor: int, before: set[str], rehearse: Callable[[], None] = lambda: None) -> list[str]:
     """See the module. `descriptor` is the socket to the host, whose first message has been read; `before` names the
-    modules that an environment finds imported. Answers the order's argument vector.
+    modules that an environment finds imported. `rehearse` is called in each first process that waits for its order.
+    Answers the order's argument vector.
     """
     channel = _socket.socket(fileno=descriptor)
     message, descriptors = wire.receive(channel)
@@ -76,6 +78,15 @@ def serve(descriptor: int, before: set[str]) -> list[str]:
     template = mounts.Template("", *(wire.split(field) for field in fields[3:6]))
     place = enter.Place(template, fields[1], descriptors[0], priority, last_cap, rootless=bool(rootless))
     room = _find_room()
+    ours = [name for name in sys.modules if name not in before]
+    # Never to be freed: that would copy many pages, and take the most of a millisecond.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object([sys.modules[name] for name in ours]))
+
+    def settle() -> None:
+        for name in ours:
+            del sys.modules[name]
+        rehearse()
+
     gc.collect()
     gc.freeze()  # a collection must not write into pages that all share
     wire.send(channel, READY)
@@ -90,10 +101,8 @@ def serve(descriptor: int, before: set[str]) -> list[str]:
             pid = -(error.errno or 1)
         if pid == 0:
             channel.detach()
-            order = enter.forked(place, site)
+            order = enter.forked(place, site, settle)
             _adopt(order, room)
-            for name in [name for name in sys.modules if name not in before]:
-                del sys.modules[name]
             return order.argv
         for each in descriptors:
             os.close(each)

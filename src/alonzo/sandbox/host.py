@@ -20,9 +20,9 @@ from time import monotonic
 
 from alonzo.sandbox import enter, joining, syscalls, wire
 from alonzo.sandbox.images import Images
-from alonzo.sandbox.joining import Joined
 from alonzo.sandbox.machine import Machine
-from alonzo.sandbox.stock import Slot
+from alonzo.sandbox.making import Living, Making, Wish
+from alonzo.sandbox.stock import Home, Slot
 from alonzo.sandbox.tmpdisk import Disk
 from alonzo.sandbox.watchdog import INTERVAL_S, Tree, descendants, signal_tree
 from alonzo.sandbox.zygotes import Zygote
@@ -37,23 +37,6 @@ class _Gone(BaseException):
     """The server has gone, or wants us to go."""
 
 
-class Living:
-    """One environment, from its creation to its release."""
-
-    __slots__ = ("disk", "id", "joined", "limits", "oom", "running", "slot", "tree")
-
-    def __init__(self, id: bytes, slot: Slot, disk: Disk, tree: Tree | None, limits: bytes) -> None:
-        self.limits = limits
-        #: Programs that joined later, by the number of the request.
-        self.joined: dict[bytes, Joined] = {}
-        self.tree = tree
-        self.oom = False
-        self.id = id
-        self.slot = slot
-        self.disk: Disk | None = disk
-        self.running = True
-
-
 class Host:
     """Answers the server's messages, one after the other."""
 
@@ -64,10 +47,12 @@ class Host:
         self.machine = Machine(folder)
         self.stock = self.machine.stock
         self.living: dict[bytes, Living] = {}
+        self.making: dict[bytes, Making] = {}
         self.zygotes = self.machine.zygotes
         self.images = Images(folder)
         self._look_at = 0.0
-        self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._home = Home()
+        self._home_net = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._watch(control.fileno(), self._receive)
         self._watch(self.stock.stocker.channel.fileno(), self._arrived)
 
@@ -228,77 +213,94 @@ class Host:
         self._unwatch(zygote.channel.fileno())
         self.zygotes.lost(zygote)
 
-    def _slot(self, key: bytes, uid: int, *, linked: bool, usual: bool, spare: bool, must: bool) -> Slot:
+    def _slot(self, wish: Wish, uid: int, *, linked: bool) -> Slot:
         """A sandbox that comes of the zygote, or a plain one where that is not ready; of this uid if it is one.
 
-        `must`: the zygote's or none; `spare`: see `Stock.slot`.
+        With a snapshot it is the zygote's or none.
         """
+        key, must = wish.zygote, bool(wish.snapshot)
+        more = {"spare": bool(wish.spare), "stay": bool(wish.gated)}
+        usual = wish.usual and self.machine.groups is not None
         if usual and not must and self.zygotes.starter(key) is not None:
             return self.stock.slot((linked, key), uid)
         zygote = self.zygotes.ready(key)
         if zygote is not None:
             try:
-                return self.stock.slot((linked, key), uid, spare=spare)
+                return self.stock.slot((linked, key), uid, **more)
             except (OSError, ValueError):
                 self._lose(zygote)
         elif key:
             self._begin_zygote(key)
         if must:
             raise ValueError("the runtime's zygote is not ready, and without it no snapshot can be restored")
-        return self.stock.slot((linked, b""), uid, spare=spare)
+        return self.stock.slot((linked, b""), uid, **more)
 
     # -- create ----------------------------------------------------------------------------------------------------
 
     def _create(self, fields: list[bytes]) -> None:
         id = fields[0]
         try:
-            if id in self.living:
+            if id in self.living or id in self.making:
                 raise ValueError(f"an environment {id.decode()!r} is alive already: choose another id")
-            self._make(id, fields)
+            self._make(Wish(fields))
         except Exception as error:  # whatever it is concerns this environment alone
-            self._reply(wire.FAILED, id, (str(error) or type(error).__name__).encode("utf-8", "replace"))
+            self._refuse(id, error)
 
-    def _make(self, id: bytes, fields: list[bytes]) -> None:
-        memory_mib, tmp_mib, pids, nofile, internet, gated, spare = (int(number) for number in fields[5].split())
-        image, rest = self.images.order(fields[8])
-        words = wire.split(fields[4])
-        mounts = sorted(zip(words[::2], words[1::2], strict=True), key=lambda pair: pair[1].count("/"))
-        self.machine.root.prepare(mounts)
-        trees: list[int] = []
-        gate: list[int] = []
-        disk, uid = self._disk(fields[6], tmp_mib)
-        slot = None
+    def _refuse(self, id: bytes, error: Exception) -> None:
+        self._reply(wire.FAILED, id, (str(error) or type(error).__name__).encode("utf-8", "replace"))
+
+    def _make(self, wish: Wish) -> None:
+        self.machine.root.prepare(wish.mounts)
+        disk, uid = self._disk(wish.tmp_of, wish.tmp_mib)
+        making = slot = None
         try:
             # Where there is no way out, environments that ask for one go without; `enforcements` says so.
-            linked = bool(internet) and not self.stock.stocker.internet_problem
-            usual = b"%d %d" % (nofile, pids) == enter.USUAL_LIMITS and fields[3] == b"/var/task"
-            usual = usual and not gated and self.machine.groups is not None
-            slot = self._slot(fields[7], uid, linked=linked, usual=usual, spare=bool(spare), must=bool(image))
+            linked = bool(wish.internet) and not self.stock.stocker.internet_problem
+            slot = self._slot(wish, uid, linked=linked)
             self._watch(slot.pidfd, lambda: self._lost(slot))
-            if slot.kind[1]:
-                there = self.zygotes.targets(slot.kind[1])
-                mounts = [pair for pair in mounts if pair[1] not in there]
-            for source, _ in mounts:
-                trees.append(syscalls.clone_tree(source))
+            making = Making(wish, slot, disk, 0 if slot.group is not None else wish.memory_mib)
+            there = self.zygotes.targets(slot.kind[1]) if slot.kind[1] else ()
+            making.show([pair for pair in wish.mounts if pair[1] not in there])
             if slot.group is not None:
-                slot.group.limit(memory_mib + self.machine.allowance(tmp_mib), pids)
-            targets = wire.join([target for _, target in mounts])
-            data_mib = 0 if slot.group is not None else memory_mib
-            order = wire.pack(*fields[1:4], targets, b"%d %d %d %d" % (nofile, pids, data_mib, gated), rest)
-            if gated:
-                gate = list(os.pipe())
-            assert slot.channel is not None
-            wire.send(slot.channel, order, [disk.mount, *trees, *gate[:1], *image])
-            tree = Tree(slot.pid, memory_mib) if slot.group is None else None
-            self._hand_over(Living(id, slot, disk, tree, b"%d %d %d 0" % (nofile, pids, data_mib)), gate[1:])
+                slot.group.limit(wish.memory_mib + self.machine.allowance(wish.tmp_mib), wish.pids)
         except BaseException:
-            self.stock.discard(disk)
-            if slot is not None and id not in self.living:
-                self._abandon(slot)
+            self._give_up(making, slot, disk)
             raise
-        finally:
-            for each in (*trees, *gate):
-                os.close(each)
+        self.making[wish.id] = making
+        self._complete(making, wish.snapshot)
+
+    def _complete(self, making: Making, snapshot: bytes) -> None:
+        """When the sandbox is finished: at once if it lay ready."""
+        slot = making.slot
+        try:
+            if not slot.finish(wait=False):
+                assert slot.channel is not None
+                self._unwatch(slot.pidfd)  # the channel ends too, and says why
+                self._watch(slot.channel.fileno(), lambda: self._finished(making, snapshot))
+                return
+            image, rest = self.images.order(snapshot)
+            making.complete(self._home, rest, image)
+        except Exception as error:
+            self._give_up(making, slot, making.disk)
+            self._refuse(making.id, error)
+            return
+        del self.making[making.id]
+        tree = Tree(slot.pid, making.memory_mib) if slot.group is None else None
+        self._hand_over(Living(making.id, slot, making.disk, tree, making.limits), making.gate)
+        making.close()
+
+    def _finished(self, making: Making, snapshot: bytes) -> None:
+        assert making.slot.channel is not None
+        self._unwatch(making.slot.channel.fileno())
+        self._complete(making, snapshot)
+
+    def _give_up(self, making: Making | None, slot: Slot | None, disk: Disk) -> None:
+        if making is not None:
+            self.making.pop(making.id, None)
+            making.close()
+        self.stock.discard(disk)
+        if slot is not None:
+            self._abandon(slot)
 
     def _hand_over(self, living: Living, gate: list[int]) -> None:
         """Tell the server, and give it its descriptors."""
@@ -369,7 +371,7 @@ class Host:
             if kind == wire.SPAWN:
                 made = self._spawn(living, number, fields)
             elif kind == wire.SOCKET:
-                made = [joining.open_socket(self.machine.place, living.slot, self._home)]
+                made = [joining.open_socket(self.machine.place, living.slot, self._home_net)]
             else:
                 self._signal(living, fields[0], int(fields[1]))
         except Exception as error:
@@ -440,6 +442,8 @@ class Host:
         """Kill everything and give everything back."""
         for id in list(self.living):
             self._kill(id)
+        for making in list(self.making.values()):
+            self._give_up(making, making.slot, making.disk)
         for living in self.living.values():
             if living.running:
                 self._reap(living.slot)

@@ -17,7 +17,7 @@ import gc
 import os
 import resource
 
-from alonzo.sandbox import confine, enter, smallinit, syscalls, wire
+from alonzo.sandbox import confine, enter, smallinit, syscalls
 from alonzo.sandbox.status import STATUS
 from alonzo.sandbox.stock import Slot
 
@@ -29,8 +29,7 @@ Doors = list[tuple[int, int]]
 
 
 def doors(place: enter.Place, slot: Slot) -> Doors:
-    """The ways into a sandbox whose init has its order. Without root an undumpable init's pidfd is none."""
-    slot.wait_complete()
+    """The ways into a sandbox that is complete. Without root an undumpable init's pidfd is none."""
     if not place.rootless:
         return [(slot.pidfd, _ALL)]
     return [(door, 0) for door in slot.doors]
@@ -172,4 +171,4 @@ def open_socket(place: enter.Place, slot: Slot, home: int) -> int:
 
 def order_of(fields: list[bytes], numbers: bytes) -> enter.Order:
     """The order for a program: argv, env and cwd as the server sent them, limits as the first process has them."""
-    return enter.Order([fields[0], fields[1], fields[2], wire.join([]), numbers])
+    return enter.Order([fields[0], fields[1], fields[2], numbers])

@@ -3,11 +3,10 @@
 The template is a small tmpfs with the machine's read-only system in it (/usr, /lib*, /bin, /sbin), a generated /etc, a
 minimal /dev and empty folders. An environment's init, in its own copy of the mounts, adds /proc, makes the template
 read-only and pivots into it. That is done ahead of need, because taking the old root away waits for the kernel (RCU:
-from 0.3 ms to 90 ms on a loaded machine). /tmp and the Spec's mounts come later, as detached mounts that the host
-hands over.
+from 0.3 ms to 90 ms on a loaded machine). /tmp and the Spec's mounts come later: the host attaches them (`show`).
 
-There is no /dev/shm, as on AWS, where POSIX shared memory and
-named semaphores fail; memory can be shared through memfd_create or a file in /tmp.
+There is no /dev/shm, as on AWS, where POSIX shared memory and named semaphores fail; memory can be shared through
+memfd_create or a file in /tmp.
 """
 
 # pathlib is too large for the host.
@@ -243,7 +242,11 @@ def hide_init() -> None:
 
 
 def show(targets: list[str], descriptors: list[int]) -> None:
-    """In init, after the pivot: /tmp from the first descriptor, and the Spec's mounts, read-only, from the others."""
+    """In a finished sandbox: /tmp from the first descriptor, and the Spec's mounts, read-only, from the others.
+
+    The host does this from inside the sandbox's mount namespace, with its own privileges, and before the function's
+    code can run there: nothing but the template can say where a target leads.
+    """
     syscalls.attach_mount(descriptors[0], "/tmp")
     for target, descriptor in zip(targets, descriptors[1:], strict=True):
         syscalls.attach_mount(descriptor, target)

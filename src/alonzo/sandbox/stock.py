@@ -6,12 +6,13 @@ import _socket
 import contextlib
 import os
 from collections import deque
+from collections.abc import Iterator
 from math import inf
 from time import monotonic, sleep
 
 from alonzo.sandbox import cgroup1, cgroup2, enter, stocker, syscalls, wire
 from alonzo.sandbox.confine import UidBlock
-from alonzo.sandbox.mounts import passwd
+from alonzo.sandbox.mounts import passwd, show
 from alonzo.sandbox.netns import NetworkMaker
 from alonzo.sandbox.stocker import Stocker
 from alonzo.sandbox.tmpdisk import Disk, LoopDisks, MemoryDisks
@@ -26,8 +27,8 @@ _DISKS = 8
 #: After a burst so many of what it needed lie ready, at most, for so long: a second one is likely.
 _MOST_SLOTS, _MOST_DISKS, _REMEMBERED_S = 64, 96, 300.0
 _BURST_S = 1.0
-#: An init that has its order is complete within milliseconds; the host does nothing else meanwhile.
-_COMPLETE_S = 5.0
+#: Where among `Slot.doors` that to the mounts is.
+_MNT = -1
 #: The size of /tmp unless a function asks for more.
 DEFAULT_TMP_MIB = 512
 
@@ -38,9 +39,9 @@ Kind = tuple[bool, bytes]
 
 
 class Slot:
-    """A sandbox whose init waits for its order; used once. `shared` goes to the server with the control files."""
+    """A sandbox whose first process waits for its order; used once. `shared` goes to the server with control files."""
 
-    __slots__ = ("channel", "complete", "doors", "group", "key", "kind", "netns", "pid", "pidfd", "shared", "uid")
+    __slots__ = ("channel", "doors", "finished", "group", "key", "kind", "netns", "pid", "pidfd", "shared", "uid")
 
     def __init__(self, key: int, uid: int, kind: Kind) -> None:
         self.key = key
@@ -52,28 +53,41 @@ class Slot:
         self.shared: list[int] = []
         #: Its namespaces, where they cannot be opened by its pidfd.
         self.doors: list[int] = []
-        self.complete = False
+        #: Whether init has said so. Before that its namespaces are the host's.
+        self.finished = False
 
-    def wait_complete(self) -> None:
-        """Wait until init is inside with all mounts. Before that its namespaces are the host's: nobody may join it."""
-        while not self.complete:
-            said = b""
-            if self.channel is not None:
-                self.channel.settimeout(_COMPLETE_S)
-                said, doors = wire.receive(self.channel)
-                self.doors += doors
-            if not said:
-                raise ValueError("the environment has ended")
-            self.complete = said == enter.COMPLETE
+    def finish(self, *, wait: bool) -> bool:
+        """Whether the sandbox is finished. OSError: it never will be, because init has died."""
+        if not self.finished:
+            assert self.channel is not None
+            self.channel.setblocking(wait)
+            try:
+                said, self.doors = wire.receive(self.channel)
+            except BlockingIOError:
+                return False
+            if said != enter.WAITING:
+                raise self._failure()
+            self.finished = True
+            self.channel.setblocking(True)
+        return True
 
-    def waits(self) -> bool:
-        """Take init's word that it waits for its order; waits for that."""
-        assert self.channel is not None
-        said, self.doors = wire.receive(self.channel)
-        return said == enter.WAITING
+    def _failure(self) -> OSError:
+        said = os.read(self.shared[4], 4096).split(b"\0", 2)
+        number = int(said[1]) if len(said) == 3 else 0
+        return OSError(number, f"a sandbox cannot be made: {said[-1].decode('utf-8', 'replace') or 'init died'}")
+
+    def complete(self, home: Home, targets: list[str], mounts: list[int], order: bytes, more: list[int]) -> None:
+        """Add the mounts of an environment, /tmp first, to a finished sandbox, and let its first process go on.
+
+        `more` goes with the order. The privileges are the host's, whose mount namespace is another one meanwhile.
+        """
+        assert self.channel is not None and self.finished
+        with home.away(self.doors[_MNT] if self.doors else -1, self.pid):
+            show(targets, mounts)
+        wire.send(self.channel, order, more)
 
     def settle(self) -> None:
-        """init has its order and the server its descriptors: close our copies."""
+        """The first process has its order and the server its descriptors: close our copies."""
         for descriptor in (*self.shared, self.netns):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -82,13 +96,39 @@ class Slot:
             self.group.close()
 
     def hang_up(self) -> None:
-        """Only when init is through with it: closing before that would lose the order."""
+        """A first process without an order then ends."""
         if self.channel is not None:
             self.channel.close()
             self.channel = None
         for door in self.doors:
             os.close(door)
         self.doors = []
+
+
+class Home:
+    """The host's own mount namespace, to come back to."""
+
+    def __init__(self) -> None:
+        self._namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    @contextlib.contextmanager
+    def away(self, door: int, pid: int) -> Iterator[None]:
+        """Be in the mount namespace of process `pid`, or the one open as `door`; its root is then ours."""
+        opened = -1
+        if door < 0:
+            door = opened = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            syscalls.setns(door, syscalls.CLONE_NEWNS)
+        finally:
+            if opened >= 0:
+                os.close(opened)
+        try:
+            yield
+        finally:
+            syscalls.setns(self._namespace, syscalls.CLONE_NEWNS)
+            os.fchdir(self._root)  # which need not be the root of that namespace
+            os.chroot(".")
 
 
 def _write(path: str, text: bytes) -> None:
@@ -135,7 +175,15 @@ class Stock:
     # -- making ----------------------------------------------------------------------------------------------------
 
     def _make(
-        self, netns: int, listeners: list[int], key: int, kind: Kind, uid: int = -1, *, spare: bool = False
+        self,
+        netns: int,
+        listeners: list[int],
+        key: int,
+        kind: Kind,
+        uid: int = -1,
+        *,
+        spare: bool = False,
+        stay: bool = False,
     ) -> Slot:
         """Start an init in the network namespace `netns`; takes the descriptors over, and `uid` if there is one."""
         if uid < 0 and self._uids is not None:
@@ -152,7 +200,7 @@ class Stock:
                 slot.shared.append(reader)
                 writers.append(writer)
             site.output, site.telemetry, site.error, site.status = writers
-            site.spare = spare
+            site.spare, site.stay = spare, stay
             packets = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
             slot.channel, theirs = _socket.socketpair(_socket.AF_UNIX, packets)
             slot.channel.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
@@ -205,15 +253,14 @@ class Stock:
 
     def _check_first(self) -> None:
         slot = self._make(*self._networks.make(), self._next_key(), (False, b""))
-        if slot.waits():
-            self.put(slot)
-            return
-        said = os.read(slot.shared[4], 4096).split(b"\0", 2)
-        os.waitpid(slot.pid, 0)
-        slot.pid = -1
-        self.remove(slot)
-        number = int(said[1]) if len(said) == 3 else 0
-        raise OSError(number, f"a sandbox cannot be made: {said[-1].decode('utf-8', 'replace') or 'init died'}")
+        try:
+            slot.finish(wait=True)
+        except OSError:
+            os.waitpid(slot.pid, 0)
+            slot.pid = -1
+            self.remove(slot)
+            raise
+        self.put(slot)
 
     # -- the shelf -------------------------------------------------------------------------------------------------
 
@@ -221,21 +268,23 @@ class Stock:
         """On the shelf."""
         self._shelves.setdefault(slot.kind, []).append(slot)
 
-    def slot(self, kind: Kind, uid: int = -1, *, spare: bool = False) -> Slot:
-        """A sandbox of this kind that nobody has used; where it must have a certain `uid`, a new one.
+    def slot(self, kind: Kind, uid: int = -1, *, spare: bool = False, stay: bool = False) -> Slot:
+        """A sandbox of this kind that nobody has used; it may not be finished yet. Where it must have a certain `uid`,
+        a new one.
 
-        `spare`: one whose first process has another process id than in all others.
+        `spare`: one whose first process has another process id than in all others. `stay`: one that does not end when
+        its first process does.
         """
         shelf = self._shelves[kind] = self._shelves.pop(kind, [])
         self._notice()
-        if shelf and uid < 0 and not spare:
+        if shelf and uid < 0 and not spare and not stay:
             return shelf.pop(0)
         if not kind[0] and not self.stocker.pid:
-            return self._make(*self._networks.make(), self._next_key(), kind, uid, spare=spare)
+            return self._make(*self._networks.make(), self._next_key(), kind, uid, spare=spare, stay=stay)
         what = stocker.LINKED if kind[0] else stocker.NETWORK
         key, made = self.stocker.wait(what, b"%d" % self._next_key())
         self.stocker.ask(what, b"%d" % self._next_key())
-        return self._make(made[0], made[1:], int(key), kind, uid, spare=spare)
+        return self._make(made[0], made[1:], int(key), kind, uid, spare=spare, stay=stay)
 
     def _notice(self) -> None:
         """Learn how many are wanted at a time."""
