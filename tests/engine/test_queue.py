@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import cbor2
 import pytest
 from sqlalchemy import text
 
@@ -16,6 +17,7 @@ from alonzo.core.errors import ServiceError
 from alonzo.engine import EventConfig
 from alonzo.engine.function import Invocation, InvokeResult
 from alonzo.engine.growth import Machine
+from alonzo.engine.jobs import decode, encode
 from alonzo.engine.queue import AsyncEvent, Delivery
 from alonzo.storage import StorageError
 from alonzo.testing.clock import FakeClock
@@ -137,6 +139,13 @@ async def test_those_without_a_coroutine_are_told(world: Any, caplog: pytest.Log
     await until(lambda: len(told) == 4)
     await world.parts.db.write(lambda c: c.execute(text("ALTER TABLE away RENAME TO engine_jobs")))
     assert isinstance(told[3][1], StorageError)
+
+
+@pytest.mark.parametrize("payload", [b"", b"[1]", b"\n\n{}\n", bytes(range(256))])
+def test_an_event_is_what_its_row_says(payload: bytes) -> None:
+    """Every field comes back from a row's body, whatever the payload is; so it does from one of an older server."""
+    one = AsyncEvent("i\n", ACCOUNT, REGION, "f", "1", "arn", 'r"[', payload, "{\n}", "Root=1\u00e4", "tenant")
+    assert decode("E", encode(one)) == decode("E", cbor2.dumps(tuple(one))) == one
 
 
 async def test_what_keeps_coming_is_written_together(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import cbor2
+import orjson
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -135,6 +136,9 @@ class AsyncEvent(NamedTuple):
     tenant: str = ""
 
 
+_PAYLOAD = AsyncEvent._fields.index("payload")
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """An operation to call later, as a service: S3's notification (lambda Invoke), a destination (sqs SendMessage).
@@ -209,8 +213,9 @@ def lane_of(what: AsyncEvent | Delivery) -> str:
 
 
 def encode(what: AsyncEvent | Delivery) -> bytes:
+    """A row's body. An event's: a line of JSON with all but the payload, and the payload as it is."""
     if isinstance(what, AsyncEvent):
-        return cbor2.dumps(tuple(what))
+        return orjson.dumps((*what[:_PAYLOAD], *what[_PAYLOAD + 1 :])) + b"\n" + what.payload
     return cbor2.dumps(
         (
             what.id,
@@ -228,8 +233,12 @@ def encode(what: AsyncEvent | Delivery) -> bytes:
 
 
 def decode(kind: str, body: bytes) -> AsyncEvent | Delivery:
+    if body[:1] == b"[":
+        head, _, payload = body.partition(b"\n")
+        fields = orjson.loads(head)
+        return AsyncEvent(*fields[:_PAYLOAD], payload, *fields[_PAYLOAD:])
     fields = cbor2.loads(body)
-    return AsyncEvent(*fields) if kind == "E" else Delivery(*fields)
+    return AsyncEvent(*fields) if kind == "E" else Delivery(*fields)  # an event as it was written before
 
 
 def _job(
