@@ -236,7 +236,8 @@ def decode(kind: str, body: bytes) -> AsyncEvent | Delivery:
     if body[:1] == b"[":
         head, _, payload = body.partition(b"\n")
         fields = orjson.loads(head)
-        return AsyncEvent(*fields[:_PAYLOAD], payload, *fields[_PAYLOAD:])
+        fields.insert(_PAYLOAD, payload)
+        return AsyncEvent(*fields)
     fields = cbor2.loads(body)
     return AsyncEvent(*fields) if kind == "E" else Delivery(*fields)  # an event as it was written before
 
