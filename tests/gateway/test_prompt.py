@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import quote, unquote
 
 import botocore.auth
 import pytest
@@ -22,13 +23,16 @@ from alonzo.config import Settings
 from alonzo.core.clock import SystemClock
 from alonzo.core.context import Context, Principal
 from alonzo.core.errors import ServiceError
+from alonzo.core.http import Request
 from alonzo.core.identity import Credential
 from alonzo.core.ids import Ids
 from alonzo.dispatch import Access, Call, Dispatcher, Params, Parts, Result, Service
 from alonzo.gateway.cors import Cors
 from alonzo.gateway.edge import Edge
 from alonzo.gateway.prompt import _MAX_PART, _MAX_PLANS, Prompting
+from alonzo.gateway.prompt_forms import Form, form_of
 from alonzo.gateway.server import Extras, Gateway
+from alonzo.protocol.model import ServiceModel
 
 KEY = "AKIA2222222222222222"
 PATH = "/2015-03-31/functions/f/invocations"
@@ -56,6 +60,7 @@ class Lambda:
         self.prompt: list[Call] = []
         self.ordinary: list[tuple[Context, Params]] = []
         self.willing = True
+        self.names = {"f"}
         self.held: list[Callable[[], None]] = []
         self.hold = False
 
@@ -76,7 +81,7 @@ class Lambda:
         return self._result(params.get("Payload", b""))
 
     def find(self, call: Call) -> Lambda | None:
-        return self if call.params["FunctionName"] == "f" else None
+        return self if call.params["FunctionName"] in self.names else None
 
     def run(self, call: Call, target: Lambda) -> bool:
         assert target is self
@@ -291,6 +296,71 @@ async def test_another_method_is_another_request(world: World) -> None:
     for method in (b"GET", b"PUT", b"DELETE"):
         ordinary, prompt = await world.both(_tampered(signed(), b"POST", method))
         assert prompt == ordinary and len(world.service.prompt) == calls
+
+
+ALIKE = [
+    "g",
+    "g:1",
+    "g%3A1",
+    "g:$LATEST",
+    "a-b_c",
+    "arn:aws:lambda:us-east-1:111111111111:function:g:prod",
+    "0",
+    "g" * 170,
+]
+#: Names that can be read, or signed, in more ways than one, and some that no function can have.
+UNLIKE = [
+    "a.b",
+    ".",
+    "..",
+    "%2E%2E",
+    "a%2Fb",
+    "g%3a1",
+    "x%20y",
+    "%67",
+    "a//b",
+    "g:",
+    "\u00e9",
+    "a;b",
+    "",
+    "g/x",
+]
+
+
+@pytest.mark.parametrize("name", [*ALIKE, *UNLIKE])
+async def test_what_is_known_of_one_function_is_known_of_the_next(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that names another function is read and checked as the ordinary way would, and only if it is as plain
+    is that not worked out anew."""
+    await world.both(signed())
+    worked_out: list[Request] = []
+
+    def form(model: ServiceModel, request: Request) -> Form | None:
+        worked_out.append(request)
+        return form_of(model, request)
+
+    monkeypatch.setattr("alonzo.gateway.prompt.form_of", form)
+    world.service.names = {unquote(name)}
+    data = signed(path=quote(f"/2015-03-31/functions/{name}/invocations", safe="/-_.~%:$;"))
+    ordinary, prompt = await world.both(data)
+    assert prompt == ordinary
+    assert not worked_out if name in ALIKE else len(worked_out) <= 1
+    called = [call.params for call in world.service.prompt[1:]]
+    asked = [{"FunctionName": params["FunctionName"]} for _, params in world.service.ordinary[1:]]
+    assert called == asked if name in ALIKE else called in ([], asked)
+    taken = len(world.service.prompt)
+    ordinary, prompt = await world.both(data.replace(b"/invocations", b"0/invocations", 1))
+    assert ordinary.startswith((b"HTTP/1.1 403", b"HTTP/1.1 404")) and len(world.service.prompt) == taken
+    assert re.sub(rb"\d{8}T\d{6}Z", b"", prompt) == re.sub(rb"\d{8}T\d{6}Z", b"", ordinary)
+
+
+async def test_a_name_that_no_function_can_have_is_refused_as_always(world: World) -> None:
+    """What is known of other functions does not stand for the check of a name."""
+    await world.both(signed())
+    ordinary, prompt = await world.both(signed(path="/2015-03-31/functions/a:b:c:d/invocations"))
+    assert prompt == ordinary and ordinary.startswith(b"HTTP/1.1 400")
+    assert len(world.service.prompt) == 1
 
 
 async def test_what_may_change_is_asked_each_time(world: World) -> None:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import re
 from collections.abc import Callable
+from urllib.parse import quote, unquote
 
 from alonzo.core.errors import InternalFailure
 from alonzo.core.http import Headers, Request, Response
@@ -20,7 +22,7 @@ from alonzo.core.identity import Credential, Credentials
 from alonzo.dispatch import Call, Parts, PromptHandler, Result
 from alonzo.gateway.http11 import Reply
 from alonzo.gateway.plain_head import PlainHead
-from alonzo.gateway.prompt_forms import Form, form_of
+from alonzo.gateway.prompt_forms import Form, RestForm, form_of
 from alonzo.gateway.routing import known_host, route
 from alonzo.gateway.sigv4 import parse_time
 from alonzo.gateway.sigv4_canonical import (
@@ -38,8 +40,12 @@ log = logging.getLogger("alonzo.gateway")
 
 #: What is remembered at most: constant parts of requests, sets of fields for each.
 _MAX_PLANS, _MAX_SHAPES = 2_048, 16
+#: What is remembered of plans that differ in a label only.
+_MAX_KINDS = 256
 #: A constant part that is longer, in characters, is not worth it.
 _MAX_PART = 2_048
+#: A label of a path that can be read and signed in one way only: names, and names with colons between them.
+_LABEL = re.compile(r"[A-Za-z0-9_-]+(?:(?::|%3A)[A-Za-z0-9_$-]+)*")
 #: Fields that ask for more than the prompt way does.
 _NOT_HERE = frozenset({"origin", "content-encoding"})
 
@@ -67,6 +73,37 @@ class _Plan:
         self.shapes: set[tuple[str, ...]] = set()
 
 
+class _Kind:
+    """What the plans of requests that differ in nothing but the label of their path have in common."""
+
+    __slots__ = ("after", "before", "form", "name", "plan")
+
+    def __init__(self, plan: _Plan, form: RestForm, before: str, name: str, after: str) -> None:
+        self.plan, self.form = plan, form
+        self.before, self.name, self.after = before, name, after
+
+    def label(self, target: str) -> str:
+        """The label of such a target; "" where it has none, or one that can be read in several ways."""
+        if not target.startswith(self.before) or not target.endswith(self.after):
+            return ""
+        found = target[len(self.before) : len(target) - len(self.after)]
+        return found if _LABEL.fullmatch(found) else ""
+
+    def canonical(self, method: str, label: str) -> str:
+        return f"{method}\n{self.before}{quote(label, safe='-_.~')}{self.after}\n\n"
+
+    def plan_for(self, method: str, target: str) -> _Plan | None:
+        """None where it has to be worked out."""
+        label = self.label(target)
+        form = self.form.with_label(self.name, unquote(label)) if label else None
+        if form is None:
+            return None
+        one = self.plan
+        plan = _Plan(one.signature, self.canonical(method, label), one.handler, one.model, form)
+        plan.shapes = one.shapes
+        return plan
+
+
 class Prompting:
     """See the module. Calling it says whether it has taken the request; then `reply` gets the answer."""
 
@@ -86,6 +123,8 @@ class Prompting:
         #: What X-Amz-Target says for the operations of the JSON protocol that have one.
         self._targets: frozenset[str] = frozenset()
         self._plans: dict[_Key, _Plan | None] = {}
+        #: By all of their keys but the target.
+        self._kinds: dict[tuple[str, str, str, tuple[str, ...]], _Kind] = {}
 
     def __call__(self, whole: PlainHead, client: str, reply: Reply) -> bool:
         fields = whole.fields
@@ -195,7 +234,12 @@ class Prompting:
 
     def _plan(self, whole: PlainHead, key: _Key) -> _Plan | None:
         """None where requests of this kind go the ordinary way."""
-        _, _, head, host, _ = key
+        _, _, head, host, telling = key
+        alike = (whole.method, head, host, telling)
+        kind = self._kinds.get(alike)
+        known = kind.plan_for(whole.method, whole.target) if kind is not None else None
+        if known is not None:
+            return known
         signature = parse_head(head)
         if signature is None or (not self._any_host and not known_host(host, self._bases)):
             return None
@@ -212,7 +256,26 @@ class Prompting:
         if form is None or handler is None or len(paths) != 1:
             return None
         canonical = f"{whole.method}\n{paths[0]}\n{canonical_query(query)}\n"
-        return _Plan(signature, canonical, handler, model, form)
+        plan = _Plan(signature, canonical, handler, model, form)
+        kind = _kind_of(plan, whole.method, whole.target)
+        if kind is not None:
+            if len(self._kinds) >= _MAX_KINDS:
+                self._kinds.clear()
+            self._kinds[alike] = kind
+        return plan
+
+
+def _kind_of(plan: _Plan, method: str, target: str) -> _Kind | None:
+    """What can be told from this plan of others; None unless it would have been told the same of this one."""
+    if not isinstance(plan.form, RestForm):
+        return None
+    parts = plan.form.label()
+    if parts is None:
+        return None
+    kind = _Kind(plan, plan.form, *parts)
+    label = kind.label(target)
+    told = label and kind.canonical(method, label) == plan.canonical and plan.form.says(kind.name, unquote(label))
+    return kind if told else None
 
 
 def _fits(plan: _Plan, shape: tuple[str, ...]) -> bool:

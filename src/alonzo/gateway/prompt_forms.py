@@ -43,7 +43,7 @@ def form_of(model: ServiceModel, request: Request) -> Form | None:
     return None
 
 
-class _RestForm:
+class RestForm:
     """REST with a blob as the body both ways: the parameters are in the head, and stay."""
 
     __slots__ = ("_blob", "_heads", "_model", "_params", "operation", "protocol")
@@ -60,6 +60,24 @@ class _RestForm:
 
     def read(self, body: bytes) -> tuple[Params, bytes]:
         return self._params, body
+
+    def label(self) -> tuple[str, str, str] | None:
+        """Before, name and after of the only parameter in the operation's path; None where that is not all of it."""
+        before, _, rest = self._model.operation(self.operation).uri.partition("{")
+        name, _, after = rest.partition("}")
+        return (before, name, after) if name in self._params and not {"{", "?"}.intersection(after) else None
+
+    def with_label(self, name: str, value: str) -> RestForm | None:
+        """The form of a request that differs in its path's parameter only; None where something is wrong with it."""
+        params = {**self._params, name: value}
+        try:
+            validate(self._model, self.operation, params)
+        except ServiceError:
+            return None
+        return RestForm(self._model, self.operation, params, self._blob, self._heads)
+
+    def says(self, name: str, value: str) -> bool:
+        return self._params.get(name) == value
 
     def write(self, result: Result) -> tuple[int, str, str, bytes]:
         body = result.pop(self._blob)
@@ -87,7 +105,7 @@ def _rest_form(model: ServiceModel, request: Request) -> Form | None:
         output = model.operation(operation).output
         answers = model.cache[key] = (output.payload if output is not None else None, {})
     blob, heads = answers
-    return _RestForm(model, operation, params, blob, heads) if blob is not None else None
+    return RestForm(model, operation, params, blob, heads) if blob is not None else None
 
 
 class _JsonForm:
