@@ -21,8 +21,9 @@ from benchmarks.bursts import burst
 from benchmarks.figures import Figure, Measured, percentile
 from benchmarks.mappings import mappings
 from benchmarks.requests import invoke, signed, sqs_call
+from benchmarks.scale import thousand
 from benchmarks.setup import RUNTIME, Peak, durable_server, function, memory_mb
-from benchmarks.starts import HELLO, cold, density, node, provisioned, sdk, snapstart, thousand
+from benchmarks.starts import HELLO, cold, density, node, provisioned, sdk, snapstart
 from benchmarks.streaming import streaming
 
 Case = Callable[[], Iterator[Measured]]

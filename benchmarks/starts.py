@@ -1,9 +1,8 @@
-"""How environments start, and what they need: cold starts of every kind, a thousand at once, memory when idle."""
+"""How environments start, and what they need: cold starts of every kind, memory when idle."""
 
 from __future__ import annotations
 
 import io
-import json
 import statistics
 import time
 import zipfile
@@ -150,23 +149,6 @@ def provisioned() -> Iterator[Measured]:
         Figure("first call of a provisioned environment / later ones", "x", "medians of 20 and 100", at_most=1.2),
         percentile(first, 50) / percentile(later, 50),
         {"first ms": percentile(first, 50), "later ms": percentile(later, 50)},
-    )
-
-
-def thousand() -> Iterator[Measured]:
-    """1,000 simultaneous invocations of a function of 128 MB that sleeps one second."""
-    count = 1000
-    with durable_server() as server:
-        function(server, "sleep", _SLEEP, MemorySize=128)
-        started = time.perf_counter()
-        request = invoke(server.endpoint, "sleep", json.dumps({}).encode())
-        outcome = load.run(server.endpoint, [request], connections=count, seconds=120, count=count).only(200)
-        took = time.perf_counter() - started
-    assert sum(outcome.statuses.values()) == count, f"{outcome.statuses} of {count}"
-    yield Measured(
-        Figure(f"{count} simultaneous invocations that sleep 1 s", "s", "until the last answer; none lost", at_most=60),
-        took,
-        {"p50 ms": outcome.percentile(50)},
     )
 
 

@@ -45,13 +45,24 @@ class RootSource(Protocol):
     async def root(self, function: Packaged) -> Root: ...
 
 
+class Needless(Exception):
+    """Before the turn of a new environment came, nobody needed it any more."""
+
+
 class Host(Protocol):
     """Makes execution environments."""
 
-    async def start(self, fv: FunctionVersion, heir_of: ExecutionEnvironment | None = None) -> ExecutionEnvironment:
+    async def start(
+        self,
+        fv: FunctionVersion,
+        heir_of: ExecutionEnvironment | None = None,
+        needless: asyncio.Future[None] | None = None,
+    ) -> ExecutionEnvironment:
         """A new environment whose process has been started; await its `initialised`.
 
-        `heir_of` is an ended environment of the same version whose /tmp and log stream go on here.
+        `heir_of` is an ended environment of the same version whose /tmp and log stream go on here. `needless` is done
+        when nobody needs the environment any more, which is then not made: Needless. When its making begins, the host
+        cancels that future.
         Raises ServiceError (the runtime is missing, the role cannot be assumed, no sandbox can be made).
         """
 
@@ -85,13 +96,18 @@ class LocalHost:
         self.snapshots = Snapshots(self.take, shared.tasks)
         self._starting = asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1)))
 
-    async def start(self, fv: FunctionVersion, heir_of: ExecutionEnvironment | None = None) -> ExecutionEnvironment:
+    async def start(
+        self,
+        fv: FunctionVersion,
+        heir_of: ExecutionEnvironment | None = None,
+        needless: asyncio.Future[None] | None = None,
+    ) -> ExecutionEnvironment:
         """See `Host.start`."""
         root = await self._root(fv)
         credentials = await self._credentials.of(fv)
         stream = heir_of.stream if heir_of is not None else self._stream(fv, credentials)
         taken = self.snapshots.find(fv) if fv.snap_start else None
-        return await self._begin(fv, root, credentials, stream, heir_of, taken)
+        return await self._begin(fv, root, credentials, stream, heir_of, taken, needless=needless)
 
     async def _begin(
         self,
@@ -103,8 +119,9 @@ class LocalHost:
         taken: Taken | None = None,
         *,
         template: bool = False,
+        needless: asyncio.Future[None] | None = None,
     ) -> ExecutionEnvironment:
-        await self._starting.acquire()
+        await self._turn(needless)
         try:
             environment = await self._make(fv, root, credentials, stream, heir_of, taken, template=template)
         except BaseException:
@@ -112,6 +129,27 @@ class LocalHost:
             raise
         self._release_later(environment)
         return environment
+
+    async def _turn(self, needless: asyncio.Future[None] | None) -> None:
+        """Wait until one more may start. Raises Needless."""
+        if needless is None:
+            await self._starting.acquire()
+            return
+        if self._starting.locked() and not needless.done():
+            turn = asyncio.ensure_future(self._starting.acquire())
+            try:
+                await asyncio.wait((turn, needless), return_when=asyncio.FIRST_COMPLETED)
+                if needless.done():
+                    raise Needless
+            except BaseException:
+                if not turn.cancel():
+                    self._starting.release()
+                raise
+        elif needless.done():
+            raise Needless
+        else:
+            await self._starting.acquire()
+        needless.cancel()
 
     def _stream(self, fv: FunctionVersion, credentials: RoleCredentials) -> LogStream:
         day = datetime.fromtimestamp(self._shared.clock.now(), UTC).strftime("%Y/%m/%d")

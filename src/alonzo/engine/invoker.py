@@ -13,7 +13,7 @@ from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
 from alonzo.engine.hosts import Host
 from alonzo.engine.log_lines import Restored
 from alonzo.engine.outcome import Failure, exit_failure, timeout_failure
-from alonzo.engine.pools import Pools
+from alonzo.engine.pools import Pool, Pools
 from alonzo.engine.runs import Run, Settled, into
 from alonzo.engine.streaming import ResponseStream
 from alonzo.sandbox.base import Exit
@@ -122,7 +122,9 @@ class Invoker:
     async def _cold(self, fv: FunctionVersion, run: Run) -> None:
         self._concurrency.scale(fv)
         with self._pools.room(fv) as pool:
-            environment = await self._start(fv, pool.inherit())
+            environment = await self._start_for(run, fv, pool)
+            if environment is None:
+                return
             try:
                 failure = await _initialised(environment, self._pools.starting, INIT_LIMIT_S, _INIT_TIMEOUT)
                 init_ms = (time.perf_counter() - environment.began) * 1000
@@ -156,6 +158,17 @@ class Invoker:
             else:  # the process ended between its first `next` and now
                 environment.fail_run(run, environment.death or exit_failure(Exit(0, None)))
 
+    async def _start_for(self, run: Run, fv: FunctionVersion, pool: Pool) -> ExecutionEnvironment | None:
+        """A new environment for `run`; None: while that waited for its turn, one that had become idle took the run."""
+        heir = pool.inherit()
+        taken = pool.queue(run) if heir is None else None
+        try:
+            return await self._start(fv, heir, taken)
+        except BaseException:
+            if taken is None or taken.cancel() or taken.cancelled():
+                raise
+            return None
+
     async def _init_again(
         self, fv: FunctionVersion, run: Run, failed: ExecutionEnvironment
     ) -> tuple[ExecutionEnvironment, Failure | None]:
@@ -173,9 +186,14 @@ class Invoker:
             environment.log_init_report(min(run.spent_ms, limit_s * 1000), "invoke", failure)
         return environment, failure
 
-    async def _start(self, fv: FunctionVersion, heir_of: ExecutionEnvironment | None) -> ExecutionEnvironment:
+    async def _start(
+        self,
+        fv: FunctionVersion,
+        heir_of: ExecutionEnvironment | None,
+        needless: asyncio.Future[None] | None = None,
+    ) -> ExecutionEnvironment:
         if heir_of is None:
-            environment = await self._host.start(fv)
+            environment = await self._host.start(fv, needless=needless)
         else:
             await asyncio.shield(heir_of.ended)
             try:

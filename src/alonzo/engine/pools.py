@@ -47,6 +47,8 @@ class Pool:
         self.times = pools.times_of(fv)
         self._finishing: set[ExecutionEnvironment] = set()
         self._waiters: dict[Run, asyncio.TimerHandle] = {}
+        #: Runs for which an environment will be made when its turn comes.
+        self._queued: deque[tuple[Run, asyncio.Future[None]]] = deque()
         self._heirlooms: list[ExecutionEnvironment] = []
 
     # -- taking -------------------------------------------------------------------------------------------------------
@@ -72,6 +74,12 @@ class Pool:
         timer = asyncio.get_running_loop().call_later(_SOON_S, self._give_up, run, otherwise)
         self._waiters[run] = timer
         return True
+
+    def queue(self, run: Run) -> asyncio.Future[None]:
+        """Let an environment that becomes idle take the run, unless the future is cancelled before; it is done then."""
+        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queued.append((run, taken))
+        return taken
 
     def _give_up(self, run: Run, otherwise: Callable[[Run], None]) -> None:
         if self._waiters.pop(run, None) is not None:
@@ -105,6 +113,12 @@ class Pool:
             self._waiters.pop(run).cancel()
             environment.run(run)
             return
+        while self._queued:
+            run, taken = self._queued.popleft()
+            if not taken.done():
+                taken.set_result(None)
+                environment.run(run)
+                return
         environment.idle_since = self._clock.monotonic()
         (self.provisioned if environment.provisioned else self.idle).append(environment)
         self._pools.rested(environment)
