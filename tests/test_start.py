@@ -44,3 +44,11 @@ def test_a_start_does_only_what_the_first_answer_needs() -> None:
     assert not _NOT_IMPORTED & set(modules)
     assert models == 0
     assert operations["lambda"] > 50  # known without the model
+
+
+def test_the_sandbox_is_launched_before_the_database_is_imported() -> None:
+    """What is needed to take folder and port and to launch the host is neither the database, nor a service."""
+    program = "import json, sys, alonzo.begin, alonzo.sandbox.namespaces; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    modules = set(json.loads(done.stdout))
+    assert not {"sqlalchemy", "sqlite3", "alonzo.app", "alonzo.services", "alonzo.engine", "alonzo.gateway"} & modules

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
 from alonzo import __version__
-from alonzo.config import Settings, SettingsError
+from alonzo.begin import Begun, begin
+from alonzo.config import Settings
 from alonzo.core.clock import Clock, SystemClock
 from alonzo.core.ids import Ids
 from alonzo.dispatch import Dispatcher, Parts, Service
@@ -23,20 +22,19 @@ from alonzo.gateway.cors import BucketCors, Cors
 from alonzo.gateway.edge import Edge
 from alonzo.gateway.server import Extras, Gateway
 from alonzo.runtimes import Runtimes
-from alonzo.sandbox.choose import make_sandbox
 from alonzo.services import alonzo as alonzo_service
 from alonzo.services import iam, lambda_, logs, s3, sns, sqs, sts
 from alonzo.storage import Blobs, Database
-from alonzo.storage.folder import DataFolder, open_data_folder
+from alonzo.storage.folder import DataFolder
 
 log = logging.getLogger("alonzo")
 
 
 class App:
-    """A running server. `async with App(settings) as app: await app.wait()`."""
+    """A running server. `async with App(settings) as app: await app.wait()`. What has been begun already is given."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
-        self._given = settings
+    def __init__(self, given: Settings | Begun, clock: Clock | None = None) -> None:
+        self._given = given
         self._clock = clock or SystemClock()
         self._stack = AsyncExitStack()
         self._stopping = asyncio.Event()
@@ -56,19 +54,17 @@ class App:
     # -- starting -----------------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        self.folder = open_data_folder(self._given)
+        begun = self._given if isinstance(self._given, Begun) else begin(self._given)
+        self.settings, self.folder, listener, self.sandbox = begun.settings, begun.folder, begun.listener, begun.sandbox
+        self.port = self.settings.port
         self._stack.callback(self.folder.close)
-        listener = _listen(self._given)
         self._stack.callback(listener.close)
-        self.port: int = listener.getsockname()[1]
-        settings = self.settings = replace(self._given, data_dir=self.folder.path, port=self.port)
-        self.sandbox = make_sandbox(settings)
         self._stack.push_async_callback(self.sandbox.stop)
         # Its host sets up the machine while we do the rest.
         starting = asyncio.create_task(self.sandbox.start())
         try:
             await asyncio.sleep(0)  # until it has been started
-            self._build(settings, self.folder)
+            self._build(self.settings, self.folder)
         finally:
             await starting
         await self._start_services()
@@ -198,26 +194,10 @@ def _bucket_cors(objects: s3.S3Service) -> BucketCors:
     return apply
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """A bound socket. Raises SettingsError with the mend."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    host = "127.0.0.1" if settings.host == "localhost" else settings.host
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise SettingsError(
-            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Choose another with --port."
-        ) from None
-    return listener
-
-
-async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+async def serve(begun: Begun, ready: Callable[[str], None]) -> None:
     """Run a server until SIGTERM or SIGINT; `ready` gets the ready line once requests are answered."""
     loop = asyncio.get_running_loop()
-    async with App(settings) as app:
+    async with App(begun) as app:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, app.request_stop)
         # What was built until now stays, and hardly anything of it is garbage: the collector need not look at it, not
@@ -230,13 +210,12 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         await app.wait()
 
 
-def run(settings: Settings, ready: Callable[[str], None]) -> None:
-    """`serve` on uvloop. Raises SettingsError, StorageError or SandboxError with a sentence that says what to do."""
+def run(begun: Begun, ready: Callable[[str], None]) -> None:
+    """`serve` on uvloop. Raises StorageError or SandboxError with a sentence that says what to do."""
     import uvloop
 
     logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+        level=begun.settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
-    os.umask(0o022)  # functions, as users of their own, read unpacked code; the data folder itself is closed to others
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, ready))
+        runner.run(serve(begun, ready))

@@ -25,13 +25,16 @@ def up(host: str | None, port: int | None, data_dir: Path | None, ephemeral: boo
     """
     settings = read_settings(config, host=host, port=port, data_dir=data_dir, ephemeral=ephemeral)
     gc.disable()  # nothing of what is imported now becomes garbage; `serve` lets the collector work
-    from alonzo.app import run
+    from alonzo.begin import begin
     from alonzo.config import SettingsError
     from alonzo.sandbox.base import SandboxError
-    from alonzo.storage import StorageError
+    from alonzo.storage.errors import StorageError
 
     try:
-        run(settings, _ready)
+        begun = begin(settings)
+        from alonzo.app import run  # most of a start's time; the sandbox host needs its own beside it
+
+        run(begun, _ready)
     except (SettingsError, SandboxError, StorageError) as error:
         raise click.ClickException(str(error)) from None
 

@@ -205,6 +205,9 @@ class Environment(Protocol):
 class Sandbox(Protocol):
     """Makes environments."""
 
+    def launch(self) -> None:
+        """Begin what `start` then waits for; it may be left out. Needs no event loop. Raises SandboxError."""
+
     async def start(self) -> None:
         """Start the host process and clean up what an earlier run left. Raises SandboxError with the mend."""
 

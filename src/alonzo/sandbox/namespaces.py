@@ -62,8 +62,8 @@ class NamespaceSandbox:
         """The host's argument vector; from its first word, a path, the interpreter finds its library."""
         return [sys.executable, "-I", "-S", "-c", _CODE]
 
-    async def start(self) -> None:
-        """Start the host and wait until it has set up the machine."""
+    def launch(self) -> None:
+        """Start the host; `start` waits until it has set up the machine."""
         if not sys.platform.startswith("linux"):
             raise SandboxError("namespaces exist on Linux only: choose the process isolation")
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -77,7 +77,7 @@ class NamespaceSandbox:
         told = {"PACKAGE": str(Path(__file__).parents[2]), "SOCKET": str(theirs.fileno()), "FOLDER": str(self._folder)}
         try:
             # Not asyncio's: its child watcher would need a thread of its own on Python 3.11.
-            self._process = subprocess.Popen(  # noqa: ASYNC220
+            self._process = subprocess.Popen(
                 self._command(),
                 env={"LC_ALL": "C.UTF-8", **told},
                 stdin=subprocess.DEVNULL,
@@ -90,9 +90,15 @@ class NamespaceSandbox:
         finally:
             theirs.close()
         self._channel = ours
+
+    async def start(self) -> None:
+        """Wait until the host has set up the machine; start it if it has not been launched."""
+        if self._channel is None:
+            self.launch()
+        assert self._channel is not None
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
-        loop.add_reader(ours.fileno(), self._receive)
+        loop.add_reader(self._channel.fileno(), self._receive)
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 fields = await self._ready
