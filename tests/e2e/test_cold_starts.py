@@ -81,9 +81,17 @@ NODE = """
 const atStart = {
   variables: Object.keys(process.env).sort(), cached: Object.keys(require.cache), argv: process.argv,
   flags: process.execArgv, cwd: process.cwd(), main: require.main === undefined, paths: module.paths,
+  active: process.getActiveResourcesInfo(), process: Object.getOwnPropertyNames(process).sort(),
+  found: Object.keys(require('module')._pathCache), stack: [Error.stackTraceLimit],
 };
+Error.stackTraceLimit = 100;
+atStart.stack.push(new Error('here').stack);
+const limit = () => require('v8').getHeapStatistics().heap_size_limit;
+const inWorker = () => new Promise((resolve) => new (require('worker_threads').Worker)(
+  `require('worker_threads').parentPort.postMessage((${limit})())`, { eval: true }).on('message', resolve));
 exports.handler = async () => {
   const fs = require('fs');
+  const connections = fs.readFileSync('/proc/net/tcp', 'utf8').split('\\n').slice(1).map((line) => line.split(/ +/)[4]);
   const lines = fs.readFileSync('/proc/self/status', 'utf8').split('\\n');
   const status = Object.fromEntries(lines.map((line) => line.split(':\\t')));
   const kept = Object.entries(status).filter(([name]) => /^(Cap|NoNew|Seccomp|SigIgn|SigCgt|Umask)/.test(name));
@@ -92,7 +100,9 @@ exports.handler = async () => {
     descriptors: fs.readdirSync('/proc/self/fd').slice(0, 3),
     command: fs.readFileSync('/proc/self/cmdline', 'utf8').split('\\0'), zone: new Date(0).getTimezoneOffset(),
     listeners: process.eventNames().map(String).sort(), sdk: require('@aws-sdk/client-s3').S3Client.name,
-    limits: fs.readFileSync('/proc/self/limits', 'utf8'), globals: Object.getOwnPropertyNames(globalThis).sort(),
+    limits: fs.readFileSync('/proc/self/limits', 'utf8'), heap: [limit(), await inWorker()],
+    context: require('vm').runInNewContext('typeof gc'), connections: connections.sort(),
+    globals: Object.getOwnPropertyNames(globalThis).sort(),
   };
 };
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import stat
@@ -14,6 +15,7 @@ from alonzo.runtimes.interpreters import Interpreters
 from alonzo.runtimes.node import SDK
 from alonzo.runtimes.nodes import Node, Nodes
 from alonzo.runtimes.prepare import Preparer
+from alonzo.runtimes.processes import run
 from alonzo.runtimes.root import runtime_variables
 
 
@@ -159,7 +161,69 @@ def test_client_is_one_file_in_order():
     """The client's parts are joined in the order of their names, errors first and the start last."""
     client = bootstraps.node_client().decode()
     assert client.startswith("'use strict';")
-    assert client.rstrip().endswith("main();")
+    places = [client.index(f"\n{what}") for what in ("class RuntimeError", "class RuntimeApi", "function start()")]
+    assert places == sorted(places)
+
+
+REHEARSE = """
+const fs = require('fs');
+const kept = { listened: 0, invoked: [] };
+const shown = () => ({
+  globals: Object.getOwnPropertyNames(globalThis), process: Object.getOwnPropertyNames(process).sort(),
+  variables: { ...process.env }, cwd: process.cwd(), cached: Object.keys(require.cache),
+  found: Object.keys(require('module')._pathCache), active: process.getActiveResourcesInfo(),
+  listeners: process.eventNames(), console: [console.log === console.info, String(console.error)],
+  current: { ...current }, store: invokeStore.context ?? null, follows: follow === schedule,
+  heap: require('v8').getHeapStatistics().heap_size_limit,
+});
+const before = shown();
+const { Server } = require('net');
+const { listen } = Server.prototype;
+Server.prototype.listen = function (...args) {
+  kept.listened += 1;
+  return listen.apply(this, args);
+};
+const { respond } = RuntimeApi.prototype;
+RuntimeApi.prototype.respond = function (id, body) {
+  kept.invoked.push([id, JSON.parse(body).event]);
+  return respond.call(this, id, body);
+};
+prepare().then(() =>
+  setImmediate(() => {
+    fs.writeSync(1, JSON.stringify({ before, after: shown(), ...kept }));
+    process.exit(0);
+  }),
+);
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["nodejs18.x", "nodejs20.x", "nodejs22.x", "nodejs24.x"])
+async def test_the_rehearsal_leaves_nothing(house, tmp_path, runtime):
+    """A client that is started ahead of need has invoked a script and a module, is connected to the Runtime API and to
+    nothing else, and nothing that a function sees tells of it."""
+    ready = await house.runtimes.install(runtime)
+    bootstraps.write_node(tmp_path)
+    client, _, _ = bootstraps.node_client().decode().partition("\n// -- the start --")
+    (tmp_path / "index.cjs").write_text(f"{client}\n{REHEARSE}")
+    reached = []
+    server = await asyncio.start_server(lambda _, writer: reached.append(writer), "127.0.0.1", 0)
+    variables = {
+        "PATH": os.defpath,
+        "LD_LIBRARY_PATH": f"{ready.lang}/lib",
+        "LAMBDA_RUNTIME_DIR": str(tmp_path),
+        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.sockets[0].getsockname()[1]}",
+    }
+    flags = node_start.flags(ready.interpreter_version, 512, "")
+    async with server:
+        code, said = await run([f"{ready.lang}/bin/node", *flags, str(tmp_path / "index.cjs")], 60, variables)
+        for writer in reached:
+            writer.close()
+    assert code == 0, said
+    seen = json.loads(said)
+    assert seen["invoked"] == [["rehearsal", {"key": ["value", 1]}]] * 2
+    assert seen["after"] == seen["before"]
+    assert seen["listened"] == len(reached) == 1
 
 
 @pytest.mark.slow

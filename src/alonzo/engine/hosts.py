@@ -31,7 +31,17 @@ from alonzo.engine.snapshots import Outcome, Snapshots, Taken
 from alonzo.engine.variables import environment_variables
 from alonzo.runtimes.errors import CodeError, RuntimesError, RuntimeUnavailable
 from alonzo.runtimes.root import Base, Packaged, Root
-from alonzo.sandbox.base import Environment, ExecError, Mount, Sandbox, SandboxError, Spec, Zygote
+from alonzo.sandbox.base import (
+    INSIDE_ADDRESS,
+    RUNTIME_API_PORT,
+    Environment,
+    ExecError,
+    Mount,
+    Sandbox,
+    SandboxError,
+    Spec,
+    Zygote,
+)
 
 log = logging.getLogger(__name__)
 
@@ -359,6 +369,8 @@ def zygote_of(base: Base, fv: FunctionVersion) -> Zygote:
     if fv.log_format == "JSON" and base.forks:
         env["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
         env["AWS_LAMBDA_LOG_LEVEL"] = fv.application_log_level or "INFO"
+    if not base.forks:  # each is in the network of its own environment, and connects before it is needed
+        env["AWS_LAMBDA_RUNTIME_API"] = f"{INSIDE_ADDRESS}:{RUNTIME_API_PORT}"
     if base.imports:
         env["_ALONZO_IMPORTS"] = ",".join(base.imports)
     return Zygote(

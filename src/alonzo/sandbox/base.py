@@ -40,8 +40,8 @@ class Zygote:
     privileges until then, so it may run only what was prepared with the runtime; what it must do is said in `forking`.
     Of one that does not, several are started, each in a sandbox of its own and without privileges, and each becomes the
     first process of one environment: it reads its order, a message of `wire` with argv, env and cwd as its first
-    fields, from the descriptor whose number is in _ALONZO_ORDER, and closes that. Specs with limits, a cwd or a gate of
-    their own are executed.
+    fields, from the descriptor whose number is in _ALONZO_ORDER, and closes that. Where _ALONZO_REHEARSE is set there
+    is time to get ready before. Specs with limits, a cwd or a gate of their own are executed.
     """
 
     argv: tuple[str, ...]

@@ -29,6 +29,8 @@ _MOST_SLOTS, _MOST_DISKS, _REMEMBERED_S = 64, 96, 300.0
 _BURST_S = 1.0
 #: Where among `Slot.doors` that to the mounts is.
 _MNT = -1
+#: Tells a program that has been started before its order that this will be a while.
+_AHEAD = "_ALONZO_REHEARSE=1"
 #: The size of /tmp unless a function asks for more.
 DEFAULT_TMP_MIB = 512
 
@@ -184,8 +186,12 @@ class Stock:
         *,
         spare: bool = False,
         stay: bool = False,
+        ahead: bool = False,
     ) -> Slot:
-        """Start an init in the network namespace `netns`; takes the descriptors over, and `uid` if there is one."""
+        """Start an init in the network namespace `netns`; takes the descriptors over, and `uid` if there is one.
+
+        `ahead`: nobody waits for it yet, so that a program started in it has time to get ready.
+        """
         if uid < 0 and self._uids is not None:
             uid = self._uids.take()
         slot = Slot(key, uid, kind)
@@ -209,7 +215,7 @@ class Stock:
             starter = self._zygotes.starter(kind[1])
             if starter is not None:
                 site.files += starter.mounts
-                site.program = starter.argv, starter.env
+                site.program = starter.argv, [*starter.env, *([_AHEAD] if ahead else [])]
             by_zygote = kind[1] and starter is None
             slot.pid = self._fork(kind[1], site, writers) if by_zygote else enter.start(self._place, site)
             slot.pidfd = os.pidfd_open(slot.pid)
@@ -406,7 +412,8 @@ class Stock:
             return None
         try:
             linked = fields[0] == stocker.LINKED
-            return self._make(descriptors[0], descriptors[1:], int(fields[1]), self._wanting(linked) or (linked, b""))
+            kind = self._wanting(linked) or (linked, b"")
+            return self._make(descriptors[0], descriptors[1:], int(fields[1]), kind, ahead=True)
         except OSError:
             return None
 

@@ -35,14 +35,22 @@ def node_client() -> bytes:
     return b"\n".join(path.read_bytes() for path in sorted((_HERE / "node").glob("*.cjs")))
 
 
+def _rehearsals() -> list[Path]:
+    return sorted((_HERE / "node/rehearsal").glob("*js"))
+
+
 def node_digest() -> str:
     """Names this version of Node.js's programs."""
-    return hashlib.sha256(node_client() + (_HERE / "python.sh").read_bytes()).hexdigest()
+    programs = [node_client(), *(path.read_bytes() for path in (*_rehearsals(), _HERE / "python.sh"))]
+    return hashlib.sha256(b"".join(programs)).hexdigest()
 
 
 def write_node(folder: Path) -> None:
     """Put Node.js's programs into what becomes /var/runtime."""
     (folder / "index.cjs").write_bytes(node_client())
+    (folder / "_alonzo").mkdir(exist_ok=True)
+    for path in _rehearsals():
+        (folder / "_alonzo" / path.name).write_bytes(path.read_bytes())
     wrapper = folder / "bootstrap"
     wrapper.write_bytes((_HERE / "python.sh").read_bytes())
     wrapper.chmod(0o755)

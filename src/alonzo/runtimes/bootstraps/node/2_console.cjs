@@ -77,8 +77,8 @@ function errorText(error) {
 
 let logError;
 
-/** Let `console` write what Lambda's log shows. */
-function patchConsole() {
+/** Let the console write what Lambda's log shows. */
+function patchConsole(console) {
   const { env } = process;
   const json = env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON';
   const least = LEVELS[env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase()] ?? LEVELS.TRACE;

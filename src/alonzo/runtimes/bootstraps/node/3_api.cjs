@@ -84,6 +84,14 @@ class RuntimeApi {
     return socket;
   }
 
+  /** Make the connection before it is needed; resolves also where that fails, and is tried again with a request. */
+  reach() {
+    const socket = this.connect();
+    return new Promise((resolve) => {
+      socket.once('connect', resolve).once('close', resolve);
+    }).then(() => socket.unref());
+  }
+
   lost(socket, error) {
     if (this.socket !== socket) {
       return;

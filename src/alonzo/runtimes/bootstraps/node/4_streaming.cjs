@@ -2,8 +2,8 @@ const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
 const PRELUDE_TYPE = 'application/vnd.awslambda.http-integration-response';
 
-/** The `awslambda` global: what makes a handler a streaming one. */
-function defineGlobal() {
+/** The global `awslambda`: what makes a handler a streaming one. */
+function defineGlobal(global) {
   if (['1', 'true'].includes(process.env.AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA)) {
     return;
   }
@@ -26,9 +26,9 @@ function defineGlobal() {
       return stream;
     }
   };
-  globalThis.awslambda = { ...globalThis.awslambda, streamifyResponse, HttpResponseStream };
+  global.awslambda = { ...global.awslambda, streamifyResponse, HttpResponseStream };
   if (MODERN) {
-    globalThis.awslambda.InvokeStore ??= invokeStore;
+    global.awslambda.InvokeStore ??= invokeStore;
   }
 }
 

@@ -1,6 +1,7 @@
 const TASK_ROOT = process.env.LAMBDA_TASK_ROOT ?? '/var/task';
+const RUNTIME_DIR = process.env.LAMBDA_RUNTIME_DIR ?? '/var/runtime';
 // AWS's client is a file of this name; it shows in the `Require stack` of an error.
-const load = require('module').createRequire(`${process.env.LAMBDA_RUNTIME_DIR ?? '/var/runtime'}/index.mjs`);
+const load = require('module').createRequire(`${RUNTIME_DIR}/index.mjs`);
 
 /**
  * Let `import` find what NODE_PATH lets `require` find, as on AWS. Where the sandbox mounts, folders on the way up from
@@ -45,7 +46,7 @@ export async function resolve(specifier, context, next) {
 }`;
 
 /** The handler that `name` ("folder/module.export.path") means. */
-async function loadHandler(name) {
+async function loadHandler(name, root = TASK_ROOT) {
   if (name.includes('..')) {
     throw new RuntimeError(
       'MalformedHandlerName',
@@ -59,7 +60,7 @@ async function loadHandler(name) {
   if (dot < 0) {
     throw new RuntimeError('MalformedHandlerName', 'Bad handler');
   }
-  const module = await loadModule(folder, base.slice(0, dot));
+  const module = await loadModule(root, folder, base.slice(0, dot));
   const steps = base.slice(dot + 1).split('.');
   const find = (object) => steps.reduce((nested, key) => (nested ? nested[key] : undefined), object);
   const handler = find(module) || (MODERN ? find(module?.default) : undefined);
@@ -72,9 +73,9 @@ async function loadHandler(name) {
   return handler;
 }
 
-async function loadModule(folder, name) {
+async function loadModule(root, folder, name) {
   try {
-    return await findModule(folder, name);
+    return await findModule(root, folder, name);
   } catch (error) {
     if (error instanceof SyntaxError) {
       throw new RuntimeError('UserCodeSyntaxError', String(error), error.stack);
@@ -86,10 +87,10 @@ async function loadModule(folder, name) {
   }
 }
 
-async function findModule(folder, name) {
+async function findModule(root, folder, name) {
   const path = require('path');
   const { existsSync } = require('fs');
-  const file = path.resolve(TASK_ROOT, folder, name);
+  const file = path.resolve(root, folder, name);
   // A folder of that name is left to require.resolve, which knows index.js and package.json.
   if (isFile(file)) {
     return load(file);
@@ -103,7 +104,7 @@ async function findModule(folder, name) {
   if (existsSync(`${file}.cjs`)) {
     return load(`${file}.cjs`);
   }
-  return load(load.resolve(name, { paths: [TASK_ROOT, path.join(TASK_ROOT, folder)] }));
+  return load(load.resolve(name, { paths: [root, path.join(root, folder)] }));
 }
 
 /** A `.js` file without `"type": "module"`. From Node.js 24 on it may turn out to be a module that only import loads. */

@@ -3,7 +3,8 @@ const CALLBACK_REMOVED =
   'modify this function to use a supported handler signature to use Node.js 24 or later. For more information see ' +
   'https://docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html.';
 
-const api = new RuntimeApi(process.env.AWS_LAMBDA_RUNTIME_API ?? '');
+/** Set by `start`, as all of the process's own is: what comes before that may be the rehearsal. */
+let api;
 
 /** What happens when nothing is left to do; and when an error is caught by nobody. */
 let whenIdle = () => {};
@@ -83,33 +84,31 @@ async function fail(id, error) {
 
 // -- Node.js 24 and later: a handler returns a value or a promise, and that is its answer ----------------------------
 
-async function serveModern(handler) {
-  for (;;) {
-    const { id, headers, body } = await receive();
-    const store = {
-      [PROTECTED_KEYS.REQUEST_ID]: id,
-      [PROTECTED_KEYS.X_RAY_TRACE_ID]: headers['lambda-runtime-trace-id'],
-      [PROTECTED_KEYS.TENANT_ID]: current.tenantId,
-    };
-    await invokeStore.run(store, async () => {
-      const context = contextOf(headers);
-      const event = JSON.parse(body);
-      if (isStreaming(handler)) {
-        await stream(handler, id, event, context);
-        return;
-      }
-      let answer;
-      try {
-        answer = serialize(await handler(event, context));
-        await nextTurn();
-      } catch (error) {
-        await nextTurn();
-        await fail(id, error);
-        return;
-      }
-      await api.respond(id, answer);
-    });
-  }
+async function invokeModern(handler) {
+  const { id, headers, body } = await receive();
+  const store = {
+    [PROTECTED_KEYS.REQUEST_ID]: id,
+    [PROTECTED_KEYS.X_RAY_TRACE_ID]: headers['lambda-runtime-trace-id'],
+    [PROTECTED_KEYS.TENANT_ID]: current.tenantId,
+  };
+  await invokeStore.run(store, async () => {
+    const context = contextOf(headers);
+    const event = JSON.parse(body);
+    if (isStreaming(handler)) {
+      await stream(handler, id, event, context);
+      return;
+    }
+    let answer;
+    try {
+      answer = serialize(await handler(event, context));
+      await nextTurn();
+    } catch (error) {
+      await nextTurn();
+      await fail(id, error);
+      return;
+    }
+    await api.respond(id, answer);
+  });
 }
 
 /** Run a streaming handler until its response has arrived. */
@@ -140,6 +139,9 @@ async function stream(handler, id, event, context) {
 
 // -- Up to Node.js 22: callbacks, and the empty event loop as the end of an invocation ---------------------------------
 
+/** How an invocation is followed by the next. */
+let follow = schedule;
+
 function schedule(handler) {
   setImmediate(() => {
     const once = isStreaming(handler) ? streamOnce : invokeOnce;
@@ -156,9 +158,9 @@ async function streamOnce(handler) {
   const wait = waiting(context);
   await stream(handler, id, JSON.parse(body), context);
   if (wait()) {
-    whenIdle = () => schedule(handler);
+    whenIdle = () => follow(handler);
   } else {
-    schedule(handler);
+    follow(handler);
   }
 }
 
@@ -178,7 +180,7 @@ function waiting(context) {
 
 async function invokeOnce(handler) {
   const { id, headers, body } = await receive();
-  const next = () => schedule(handler);
+  const next = () => follow(handler);
   const broken = (error) => {
     console.log(`Unexpected Top Level Error: ${error}`);
     process.exit(129);
@@ -249,51 +251,3 @@ async function invokeOnce(handler) {
     callback(error);
   }
 }
-
-// -- the start ------------------------------------------------------------------------------------------------------------
-
-async function main() {
-  if (MODERN) {
-    return mainModern();
-  }
-  const last = (what, status) => (error) => {
-    logError(what, error);
-    reportLast(error).finally(() => process.exit(status));
-  };
-  const uncaught = last('Uncaught Exception', 129);
-  const rejected = last('Unhandled Promise Rejection', 128);
-  process.on('uncaughtException', uncaught);
-  process.on('unhandledRejection', (reason, promise) => rejected(unhandledRejection(reason, promise)));
-  process.on('beforeExit', () => whenIdle());
-  try {
-    const handler = await loadHandler(process.env._HANDLER ?? '');
-    isStreaming(handler);
-    schedule(handler);
-  } catch (error) {
-    uncaught(error);
-  }
-}
-
-async function mainModern() {
-  let handler;
-  try {
-    handler = await loadHandler(process.env._HANDLER ?? '');
-    if (!isStreaming(handler) && handler.length >= 3) {
-      throw new RuntimeError('CallbackHandlerDeprecated', CALLBACK_REMOVED);
-    }
-  } catch (error) {
-    logError('Init Error', error);
-    await api.failInit(error);
-    throw error;
-  }
-  await serveModern(handler);
-}
-
-if (process.versions.node.startsWith('18.')) {
-  // As on AWS, but set here: Node.js itself has these certificates, and would spend 50 ms on reading them again.
-  process.env.NODE_EXTRA_CA_CERTS ??= '/var/runtime/ca-cert.pem';
-}
-defineGlobal();
-patchConsole();
-importByNodePath();
-main();

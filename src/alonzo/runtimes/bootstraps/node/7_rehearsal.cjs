@@ -1,0 +1,89 @@
+// -- before it is known which function this is ------------------------------------------------------------------------
+
+/** Where the functions lie with which is rehearsed. */
+const REHEARSED = `${RUNTIME_DIR}/_alonzo`;
+
+/**
+ * Have an invocation behind us when the first one comes: what Node.js compiles, allocates and looks up at first use is
+ * there by then. All is as it will be but the function, which is the runtime's own, and the Runtime API, which this
+ * process plays itself. Nothing of it may be left that a function could notice.
+ */
+async function rehearse() {
+  // What every function needs anyway.
+  for (const name of ['net', 'util', 'stream', 'module', 'url', 'async_hooks', 'crypto', 'http', 'https', 'zlib']) {
+    require(name);
+  }
+  become(Object.entries(process.env).map((pair) => pair.join('=')), process.cwd());
+  patchConsole({ error() {} });
+  defineGlobal({});
+  textLine(new Date(), 'INFO', ['%s', { rehearsal: [1] }]);
+  const server = await playRuntimeApi();
+  api = new RuntimeApi(`127.0.0.1:${server.address().port}`);
+  for (const name of ['index.handler', 'module.handler']) {
+    const handler = await loadHandler(name, REHEARSED);
+    if (MODERN) {
+      await invokeModern(handler);
+    } else {
+      await new Promise((resolve, reject) => {
+        follow = resolve;
+        invokeOnce(handler).catch(reject);
+      });
+    }
+  }
+  const { socket } = api;
+  await Promise.all([
+    new Promise((resolve) => server.close(resolve)),
+    new Promise((resolve) => socket.once('close', resolve).resetAndDestroy()), // a reset leaves nothing in /proc/net/tcp
+  ]);
+}
+
+/** A server that hands an event to whoever asks for one, and accepts every response. */
+function playRuntimeApi() {
+  const answer = (head, body) => `HTTP/1.1 ${head}\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const event = answer(
+    '200 OK\r\nLambda-Runtime-Aws-Request-Id: rehearsal\r\nLambda-Runtime-Deadline-Ms: 0\r\nLambda-Runtime-Trace-Id: 1',
+    '{"key":["value",1]}',
+  );
+  const accepted = answer('202 Accepted\r\nContent-Type: application/json', '{"status":"OK"}\n');
+  const server = require('net').createServer((socket) => {
+    socket.on('data', (request) => socket.write(request.latin1Slice(0, 3) === 'GET' ? event : accepted));
+    socket.on('error', () => {});
+  });
+  return new Promise((resolve, reject) => {
+    server.on('error', reject).listen(0, '127.0.0.1', () => resolve(server));
+  });
+}
+
+/** Undo what the rehearsal has set. */
+function forgetRehearsal() {
+  follow = schedule;
+  whenIdle = () => {};
+  reportLast = (error) => api.failInit(error);
+  current.requestId = MODERN ? '-' : undefined;
+  current.tenantId = undefined;
+  invokeStore.context = undefined;
+  delete process.env._X_AMZN_TRACE_ID;
+  delete load.cache[`${REHEARSED}/index.js`];
+  const found = require('module')._pathCache;
+  for (const key of Object.keys(found).filter((each) => each.startsWith(REHEARSED))) {
+    delete found[key];
+  }
+}
+
+/** Be ready for the order as far as that is possible. */
+async function prepare() {
+  const restoreFlags = resetFlags(true);
+  // A socket that is closed looks at it, which would open it before the function does.
+  const stderr = Object.getOwnPropertyDescriptor(process, 'stderr');
+  Object.defineProperty(process, 'stderr', { configurable: true, value: null });
+  try {
+    await rehearse();
+  } catch {
+    process.exit(1); // nobody knows what is left of it; environments are then made without
+  }
+  Object.defineProperty(process, 'stderr', stderr);
+  restoreFlags();
+  forgetRehearsal();
+  api = new RuntimeApi(process.env.AWS_LAMBDA_RUNTIME_API ?? '');
+  await api.reach();
+}
