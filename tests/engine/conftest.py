@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from alonzo.core.ids import Ids
 from alonzo.dispatch import Dispatcher, Parts
 from alonzo.engine import Engine, EventConfig
 from alonzo.engine.function import CodeRef, FunctionVersion, Invocation, InvokeResult
+from alonzo.engine.runs import Settled
 from alonzo.runtimes import bootstraps
 from alonzo.runtimes.root import Root
 from alonzo.sandbox.process import ProcessSandbox
@@ -50,7 +51,8 @@ def awslambdaric(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(target),
     ]
     subprocess.run([*command, "awslambdaric"], check=True, timeout=180)
-    shutil.copy(Path(bootstraps.__file__).with_name("client.py"), target / "_alonzo_client.py")
+    for name in ("client", "answers"):
+        shutil.copy(Path(bootstraps.__file__).with_name(f"{name}.py"), target / f"_alonzo_{name}.py")
     return target
 
 
@@ -144,13 +146,13 @@ class Functions:
         self.versions: dict[str, FunctionVersion] = {}
         self.configs: dict[str, EventConfig] = {}
 
-    async def resolve(self, account_id: str, region: str, name: str, qualifier: str) -> FunctionVersion:
+    def resolve(self, account_id: str, region: str, name: str, qualifier: str) -> FunctionVersion:
         if name not in self.versions:
             arn = f"arn:aws:lambda:{region}:{account_id}:function:{name}"
             raise ServiceError("ResourceNotFoundException", f"Function not found: {arn}", status=404)
         return self.versions[name]
 
-    async def event_config(self, account_id: str, region: str, name: str, qualifier: str) -> EventConfig:
+    def event_config(self, account_id: str, region: str, name: str, qualifier: str) -> EventConfig:
         return self.configs.get(name, EventConfig())
 
 
@@ -166,6 +168,26 @@ class World:
     functions: Functions
     code: Path
     served: list[FunctionVersion] = field(default_factory=list)
+
+    def run_events_by(self, invoke: Callable[[FunctionVersion, Invocation], Awaitable[InvokeResult]]) -> None:
+        """What the queue begins is run by this, in place of the invoker."""
+        running = set[asyncio.Task[None]]()
+
+        async def run(fv: FunctionVersion, invocation: Invocation, settled: Settled) -> None:
+            try:
+                result = await invoke(fv, invocation)
+            except Exception as error:
+                settled(None, error)
+            else:
+                settled(result, None)
+
+        class Invoker:
+            def begin(self, *asked: Any) -> None:
+                task = asyncio.ensure_future(run(*asked))
+                running.add(task)
+                task.add_done_callback(running.discard)
+
+        self.engine._deliverer._invoker = Invoker()  # type: ignore[assignment]
 
     def function(self, name: str, source: str, *, file: str = "main.py", **changes: Any) -> FunctionVersion:
         """Write a function's code and describe it."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from alonzo.engine.runtime_api import RuntimeApi, event_message
+from alonzo.engine.runtime_api import RuntimeApi
+from alonzo.engine.runtime_messages import event_message
 from alonzo.engine.runtime_state import MAX_RESPONSE, RuntimeState, filter_error_type
 
 NEXT = "/2018-06-01/runtime/invocation/next"
@@ -403,3 +404,82 @@ async def test_unfinished_requests_are_bounded(served: Served) -> None:
         while served.api.connections:
             await asyncio.sleep(0.005)
     assert served.api.held == 0
+
+
+RESPONSE = "/2018-06-01/runtime/invocation/{}/response"
+
+
+async def first_event(served: Served) -> Client:
+    """A connection that has its first event."""
+    served.api.offers = True
+    client = await ready(served)
+    served.dispatch("id-0")
+    status, headers, _ = await client.receive()
+    ends = [client.writer.get_extra_info(name) for name in ("peername", "sockname")]
+    assert (status, headers["alonzo-connection"]) == (200, " ".join(f"{host}:{port}" for host, port in ends))
+    return client
+
+
+async def heard(served: Served, count: int) -> None:
+    async with asyncio.timeout(30):
+        while len(served.told.heard) < count:
+            await asyncio.sleep(0.001)
+
+
+async def test_only_the_first_event_names_the_connection(served: Served) -> None:
+    """Where it is offered at all, each connection is told its name once."""
+    client = await first_event(served)
+    assert await client.ask("POST", RESPONSE.format("id-0"), b"{}") == (202, {"status": "OK"})
+    client.send("GET", NEXT)
+    await heard(served, 3)
+    served.dispatch("id-1")
+    assert "alonzo-connection" not in (await client.receive())[1]
+    other = await served.client()
+    other.send("GET", NEXT)
+    assert "alonzo-connection" in (await other.receive())[1]
+
+
+async def test_an_answer_may_come_with_the_next_event(served: Served) -> None:
+    """A response that says so is taken at once and answered before the next event, however the requests come."""
+    client = await first_event(served)
+    for number in range(6):
+        client.send("POST", RESPONSE.format(f"id-{number}"), b"%d" % number, Alonzo_Answer="later")
+        if number % 2:
+            await heard(served, 2 * number + 2)
+        client.send("GET", NEXT)
+        await heard(served, 2 * number + 3)
+        assert served.told.heard[-2:] == [("response", b"%d" % number), "ready"]
+        size = 100_000 if number > 3 else 10
+        served.dispatch(f"id-{number + 1}", b"x" * size)
+        assert (await client.receive())[0] == 202
+        status, headers, body = await client.receive()
+        assert (status, headers["lambda-runtime-aws-request-id"], len(body)) == (200, f"id-{number + 1}", size)
+
+
+async def test_a_refusal_comes_at_once(served: Served) -> None:
+    """A response that is refused is answered whatever it says, after what is still owed."""
+    client = await first_event(served)
+    for _ in range(2):  # parsed, and known
+        client.send("POST", RESPONSE.format("wrong"), b"{}", Alonzo_Answer="later")
+        assert (await client.receive())[0] == 400
+    for number in range(2):
+        for _ in range(2):
+            client.send("POST", RESPONSE.format(f"id-{number}"), b"{}", Alonzo_Answer="later")
+        assert [(await client.receive())[0] for _ in range(2)] == [202, 403]
+        client.send("GET", NEXT)
+        await heard(served, 2 * number + 3)
+        served.dispatch(f"id-{number + 1}")
+        assert (await client.receive())[0] == 200
+    assert [one for one in served.told.heard if one != "ready"] == [("response", b"{}")] * 2
+
+
+async def test_more_than_one_request_behind_a_response_ends_the_connection(served: Served) -> None:
+    """Nothing but one `next` may come before the answer."""
+    client = await first_event(served)
+    client.send("POST", RESPONSE.format("id-0"), b"{}", Alonzo_Answer="later")
+    client.send("GET", NEXT)
+    client.send("GET", NEXT)
+    await client.reader.read()
+    assert await client.closed()
+    assert served.told.heard == ["ready", ("response", b"{}"), "ready"]
+    assert not served.api.connections

@@ -57,6 +57,10 @@ class Slowly(bytes):
     """A step: these bytes, one at a time."""
 
 
+class Naming(bytes):
+    """A step: these bytes, in which CONNECTION stands for the connection's two ends."""
+
+
 class Unread:
     """A step: answer without reading the request's body, then end the connection."""
 
@@ -125,6 +129,10 @@ class Server:
                         connection.sendall(step.message)
                         time.sleep(0.2)
                         return
+                    if isinstance(step, Naming):
+                        ends = (connection.getsockname(), connection.getpeername())
+                        name = " ".join(f"{host}:{port}" for host, port in ends)
+                        step = step.replace(b"CONNECTION", name.encode())
                     for piece in [step[n : n + 1] for n in range(len(step))] if isinstance(step, Slowly) else [step]:
                         connection.sendall(piece)
 
@@ -351,6 +359,78 @@ def test_what_stops_awss_client_does_not_stop_ours(prepared):
     assert untyped.outcomes[0][1]["Lambda-Runtime-Aws-Request-Id"] == "r1"
     assert cut.outcomes[0] == ["RuntimeError", "Failed to get next"]
     assert cut.outcomes[1][0] == [2, "{}", "{}"]
+
+
+OFFER = Naming(event(more=b"Alonzo-Connection: CONNECTION\r\n"))
+RESULT: list[Any] = ["post_invocation_result", ["r1", ["hello"], "application/json"]]
+#: Up to the second event on a connection whose answers to responses may come later.
+BEGIN: Case = ([NEXT, RESULT, NEXT], [[OFFER], [OK], [event()]])
+
+
+def _later(told: Told) -> list[bool]:
+    """Of each response on the wire, whether its answer may come later."""
+    return ["alonzo-answer: later" in head for _, head, _ in told.requests if head.startswith("POST")]
+
+
+def _after_begin(calls: list[Any], script: list[list[Any]]) -> Case:
+    return [*BEGIN[0], *calls], [*BEGIN[1], *script]
+
+
+def test_an_answer_that_may_come_later_is_not_waited_for(prepared):
+    """Over Alonzo's own connection the answer to a response is read with the next event, in whatever pieces."""
+    second = event(b"second")
+    rounds = [[OK + second], [OK, second], [Slowly(OK + second)]]
+    (told,) = _ours(prepared, _after_begin([RESULT, NEXT] * 3, [step for one in rounds for step in ([], one)]))
+    assert [one[0] for one in told.outcomes[4::2]] == [[6, "second", "second"]] * 3
+    assert told.outcomes[3::2] == [None] * 3
+    assert _later(told) == [False, True, True, True]
+    assert {number for number, _, _ in told.requests} == {1}
+
+
+def test_every_other_answer_is_waited_for(prepared):
+    """A connection that is somebody else's, another id, a response sent twice, a large one, an error: as ever."""
+    other = event(more=b"Alonzo-Connection: 127.0.0.1:9001 127.0.0.1:40000\r\n")
+    wrong = ["post_invocation_result", ["r2", ["hello"], "application/json"]]
+    empty = ["post_invocation_result", ["", ["hello"], "application/json"]]
+    error = ["post_error", ["r1", "{}", ""]]
+    large = ["large", ["post_invocation_result", 40_000, "application/json"]]
+    told = _ours(
+        prepared,
+        ([NEXT, RESULT, NEXT, RESULT], [[other], [OK], [other], [OK]]),
+        _after_begin([wrong, empty, error, large], [[answer(b"400 Bad Request")], [OK], [OK], [OK]]),
+        _after_begin([RESULT, RESULT], [[], [OK + answer(b"403 Forbidden")]]),
+    )
+    assert [_later(one) for one in told] == [[False] * 2, [False] * 5, [False, True, False]]
+    failed = ["RuntimeError", "Failed to post invocation response"]
+    assert told[0].outcomes[1::2] == [None, None]
+    assert told[1].outcomes[3:] == [failed, None, None, None]
+    assert told[2].outcomes[3:] == [None, failed]
+
+
+def test_a_refusal_that_comes_later_is_told_in_the_same_words(prepared):
+    """What `post_invocation_result` would have raised and printed, `next` does."""
+    refusal = answer(b"413 Request Entity Too Large", b"no")
+    later, at_once = _ours(
+        prepared,
+        _after_begin([RESULT, NEXT, NEXT], [[], [refusal + event()], [event(b"again")]]),
+        _after_begin([["post_invocation_result", ["r2", ["hello"], "application/json"]]], [[refusal]]),
+    )
+    assert later.outcomes[4] == at_once.outcomes[3] == ["RuntimeError", "Failed to post invocation response"]
+    assert later.printed == at_once.printed
+    assert later.outcomes[5][0] == [5, "again", "again"]
+
+
+def test_a_connection_that_ends_before_the_later_answer(prepared):
+    """The next event is asked for on a new one; a connection that the function closed is noticed before."""
+    ended, closed = _ours(
+        prepared,
+        _after_begin([RESULT, NEXT], [[], [Close], [event(b"second")]]),
+        _after_begin([["close_all", []], RESULT, NEXT], [[OK], [event(b"second")]]),
+    )
+    assert ended.outcomes[3:] == [None, [[6, "second", "second"], ended.outcomes[0][1]]]
+    assert closed.outcomes[4:] == [None, [[6, "second", "second"], closed.outcomes[0][1]]]
+    assert [number for number, _, _ in ended.requests] == [1, 1, 1, 1, 1, 2]
+    assert _later(closed) == [False, False]
 
 
 def test_heads_without_end_are_given_up(prepared):

@@ -33,7 +33,8 @@ from alonzo.engine.outcome import (
     timeout_failure,
 )
 from alonzo.engine.runs import Run
-from alonzo.engine.runtime_api import RuntimeApi, event_message
+from alonzo.engine.runtime_api import RuntimeApi
+from alonzo.engine.runtime_messages import event_message
 from alonzo.engine.runtime_state import RuntimeState, State
 from alonzo.engine.snap_start import SnapStart
 from alonzo.engine.streaming import Flow, ResponseStream
@@ -126,7 +127,7 @@ class ExecutionEnvironment:
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._state = RuntimeState(self)
-        self._api = RuntimeApi(self._state)
+        self._api = RuntimeApi(self._state, offers=fv.runtime.startswith("python"))
         #: None once it is sure that there is nobody.
         self._company: Company | None = Company(self, shared.clock, shared.tasks, shared.ids)
         self._api.beside = self._company.serve

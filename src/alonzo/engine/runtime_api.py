@@ -15,10 +15,24 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
-import orjson
 
+from alonzo.engine.runtime_forms import POST, Forms, end_of_response, may_wait, split_response
+from alonzo.engine.runtime_messages import (
+    ACCEPTED,
+    CONTINUE,
+    EVENT,
+    HEADERS_TOO_LARGE,
+    NOT_FOUND,
+    PONG,
+    STREAM_TOO_LARGE,
+    TOO_LARGE,
+    WRONG_ID,
+    WRONG_METHOD,
+    WRONG_MODE,
+    forbidden,
+)
 from alonzo.engine.runtime_state import MAX_RESPONSE, RequestIdError, RuntimeState, State, TransitionError
-from alonzo.engine.streaming import MAX_STREAMED, ResponseStream
+from alonzo.engine.streaming import ResponseStream
 
 _MAX_CONNECTIONS = 64
 _MAX_URL = 8_192
@@ -32,81 +46,9 @@ _MODE = b"lambda-runtime-function-response-mode"
 _MODE_LENGTH = len(_MODE)
 _PREFIX = b"/2018-06-01/runtime/"
 _INVOCATION = b"/2018-06-01/runtime/invocation/"
-_POST = b"POST " + _INVOCATION
-#: As AWS's clients write it, and as most others do.
-_LENGTHS = (b"\r\ncontent-length: ", b"\r\nContent-Length: ")
-_POST_LENGTH, _LENGTH_LENGTH = len(_POST), len(_LENGTHS[0])
-#: Headers that say nothing about how a request is to be read, but for the length of its body.
-_PLAIN = frozenset(
-    {b"host", b"user-agent", b"accept", b"accept-encoding", b"content-type", b"content-length", b"connection"}
-)
-#: Forms of requests remembered for an environment, and how large a request may be to be remembered.
-_MAX_FORMS, _MAX_FORM = 16, 4_096
-
-
-def answer_of(status: str, body: bytes, content_type: str = "application/json") -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-def _error(status: str, error_type: str, message: str) -> bytes:
-    return answer_of(status, orjson.dumps({"errorMessage": message, "errorType": error_type}) + b"\n")
-
-
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-ACCEPTED = answer_of("202 Accepted", b'{"status":"OK"}\n')
-_PONG = answer_of("200 OK", b"pong", "text/plain; charset=utf-8")
-_NOT_FOUND = answer_of("404 Not Found", b"404 page not found\n", "text/plain; charset=utf-8")
-_WRONG_METHOD = answer_of("405 Method Not Allowed", b"")
-_HEADERS_TOO_LARGE = answer_of("431 Request Header Fields Too Large", b"", "text/plain")
-_WRONG_ID = _error("400 Bad Request", "InvalidRequestID", "Invalid request ID")
-_WRONG_MODE = _error("400 Bad Request", "InvalidFunctionResponseMode", "Invalid function response mode")
-
-
-def forbidden(error: TransitionError) -> bytes:
-    return _error("403 Forbidden", "InvalidStateTransition", str(error))
-
-
-def _too_large(limit: int) -> bytes:
-    text = f"Exceeded maximum allowed payload size ({limit} bytes)."
-    return _error("413 Request Entity Too Large", "RequestEntityTooLarge", text)
-
-
-TOO_LARGE = _too_large(MAX_RESPONSE)
-_STREAM_TOO_LARGE = _too_large(MAX_STREAMED)
-
-
+#: Up to this size an answer is put behind one that is still owed; what is larger is written by itself.
+_JOINED = 1 << 16
 Beside = Callable[[bytes, bytes, Callable[[bytes], bytes], bytes, Callable[[bytes], None]], bool]
-
-
-def event_message(
-    *,
-    request_id: str,
-    deadline_ms: int,
-    invoked_arn: str,
-    trace_header: str,
-    client_context: str,
-    payload: bytes,
-    tenant: str = "",
-) -> bytes:
-    """The whole HTTP response that hands an invocation to a runtime. Empty headers are left out, as AWS does."""
-    trace = f"Lambda-Runtime-Trace-Id: {_clean(trace_header)}\r\n" if trace_header else ""
-    head = (
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-        f"Lambda-Runtime-Aws-Request-Id: {request_id}\r\n"
-        f"Lambda-Runtime-Deadline-Ms: {deadline_ms}\r\n"
-        f"Lambda-Runtime-Invoked-Function-Arn: {invoked_arn}\r\n{trace}"
-    )
-    if client_context:
-        head += f"Lambda-Runtime-Client-Context: {_clean(client_context)}\r\n"
-    if tenant:
-        head += f"Lambda-Runtime-Aws-Tenant-Id: {_clean(tenant)}\r\n"
-    return f"{head}Content-Length: {len(payload)}\r\n\r\n".encode() + payload
-
-
-def _clean(value: str) -> str:
-    """A header value without line ends: what a caller sent must not become another header."""
-    return value if value.isprintable() else "".join(c for c in value if c.isprintable())
 
 
 class _Connection(asyncio.Protocol):
@@ -121,6 +63,8 @@ class _Connection(asyncio.Protocol):
         "_headers",
         "_held",
         "_keep_alive",
+        "_offers",
+        "_owed",
         "_parser",
         "_server",
         "_size",
@@ -145,6 +89,10 @@ class _Connection(asyncio.Protocol):
         self._keep_alive = True
         self._expects = False
         self._held = 0
+        #: Goes before the next answer.
+        self._owed = b""
+        #: The first event says that answers to responses may come later.
+        self._offers = server.offers
         self._parser: Any = None
         #: Where the body under way goes piece by piece; None where it is collected.
         self._stream: ResponseStream | None = None
@@ -176,16 +124,26 @@ class _Connection(asyncio.Protocol):
         self._answered = False
         if self._parser is None:
             return
+        if not self._between or self._waiting:
+            self._parse(data)
+        elif not self._known(data):
+            end = end_of_response(data)
+            self._parse(data[:end])
+            if len(data) > end and self._parser is not None:
+                if self._owed:
+                    self.data_received(data[end:])
+                else:
+                    self._parse(data[end:])
+
+    def _parse(self, data: bytes) -> None:
         whole = self._between
-        if whole and not self._waiting and self._known(data):
-            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._transport.abort()
             return
         if whole and self._between and self._keep_alive:
-            self._learn(data)
+            self._server.forms.learn(data, self._parser.get_method(), self._url, self._headers, self._size)
 
     def _known(self, data: bytes) -> bool:
         """Take a whole request of a form that the parser has read before: a runtime's differ in id and body only."""
@@ -194,41 +152,35 @@ class _Connection(asyncio.Protocol):
             self._keep_alive = True
             self.next()
             return True
-        if not data.startswith(_POST):
+        if not data.startswith(POST):
             return False
-        end = data.find(b"\r\n\r\n")
-        split = _split_response(data, end)
-        if split is None or split[1] not in forms.responses:
+        start = data.find(b"\r\n\r\n") + 4
+        split = split_response(data, start - 4)
+        if split is None:
             return False
-        request_id, _, length = split
-        if length != len(data) - end - 4 or length > MAX_RESPONSE:
+        request_id, form, length = split
+        later = forms.responses.get(form)
+        if later is None or length > MAX_RESPONSE:
+            return False
+        end = start + length
+        if len(data) != end and not (later and data[end:] in forms.nexts):
             return False
         self._keep_alive = True
         try:
             self._state.begin_response(request_id)
         except RequestIdError:
-            self._transport.write(_WRONG_ID)
+            self._write(WRONG_ID)
         except TransitionError as error:
             self._forbid(error)
         else:
-            self._transport.write(ACCEPTED)
-            self._state.end_response(data[end + 4 :])
+            if later:
+                self._owed = ACCEPTED
+            else:
+                self._write(ACCEPTED)
+            self._state.end_response(data[start:end])
+        if len(data) != end:
+            self.next()
         return True
-
-    def _learn(self, data: bytes) -> None:
-        """Remember the form of a request that came whole and by itself, if all of it is plain."""
-        forms = self._server.forms
-        if len(data) > _MAX_FORM or len(forms.nexts) + len(forms.responses) >= _MAX_FORMS:
-            return
-        if not _PLAIN.issuperset(name.lower() for name, _ in self._headers):
-            return
-        method, url = self._parser.get_method(), self._url
-        if method == b"GET" and url == _INVOCATION + b"next" and not self._size:
-            forms.nexts.add(data)
-        elif method == b"POST" and data.startswith(_POST):
-            split = _split_response(data, data.find(b"\r\n\r\n"))
-            if split is not None and split[2] == self._size and url[len(_INVOCATION) :].endswith(b"/response"):
-                forms.responses.add(split[1])
 
     def eof_received(self) -> bool:
         return False
@@ -273,7 +225,7 @@ class _Connection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self._url += url
         if len(self._url) > _MAX_URL:
-            self._refuse(_HEADERS_TOO_LARGE)
+            self._refuse(HEADERS_TOO_LARGE)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
@@ -289,13 +241,13 @@ class _Connection(asyncio.Protocol):
 
     def _check_headers(self, more: int) -> None:
         if self._header_size > _MAX_HEADERS or len(self._headers) > 128:
-            self._refuse(_HEADERS_TOO_LARGE)
+            self._refuse(HEADERS_TOO_LARGE)
         self._hold(more)
 
     def on_headers_complete(self) -> None:
         if self._expects:
             self._expects = False
-            self._transport.write(_CONTINUE)
+            self._write(CONTINUE)
         if self._streams:
             self._streams = False
             self._begin_stream()
@@ -329,7 +281,7 @@ class _Connection(asyncio.Protocol):
             if method == wanted:
                 handle(self)
             else:
-                self._answer(_WRONG_METHOD)
+                self._answer(WRONG_METHOD)
             return
         if url.startswith(_INVOCATION):
             request_id, _, action = url[len(_INVOCATION) :].partition(b"/")
@@ -338,11 +290,11 @@ class _Connection(asyncio.Protocol):
                 if method == b"POST":
                     found(self, request_id.decode("latin-1"))
                 else:
-                    self._answer(_WRONG_METHOD)
+                    self._answer(WRONG_METHOD)
                 return
         if self._beside(method, url):
             return
-        self._answer(_NOT_FOUND)
+        self._answer(NOT_FOUND)
 
     def _beside(self, method: bytes, url: bytes) -> bool:
         """What extensions ask; the answer may come later."""
@@ -368,7 +320,7 @@ class _Connection(asyncio.Protocol):
         self._held = 0
 
     def _refuse(self, message: bytes) -> None:
-        self._transport.write(message)
+        self._write(message)
         self._transport.close()
         raise httptools.HttpParserError("refused")
 
@@ -385,9 +337,19 @@ class _Connection(asyncio.Protocol):
         self._let_go()
         return body
 
+    def _write(self, message: bytes) -> None:
+        owed = self._owed
+        if owed:
+            self._owed = b""
+            if len(message) <= _JOINED:
+                message = owed + message
+            else:
+                self._transport.write(owed)
+        self._transport.write(message)
+
     def _answer(self, message: bytes) -> None:
         self._answered = True
-        self._transport.write(message)
+        self._write(message)
         if not self._keep_alive:
             self._transport.close()
 
@@ -397,7 +359,7 @@ class _Connection(asyncio.Protocol):
     # -- the routes ---------------------------------------------------------------------------------------------------
 
     def ping(self) -> None:
-        self._answer(_PONG)
+        self._answer(PONG)
 
     def next(self) -> None:
         self._waiting = True
@@ -408,9 +370,20 @@ class _Connection(asyncio.Protocol):
             self._forbid(error)
 
     def deliver(self, message: bytes) -> None:
-        """The response to `next`."""
+        """The response to `next`, or what an extension waits for."""
         self._waiting = False
+        if self._offers and message.startswith(EVENT):
+            self._offers = False
+            message = EVENT + self._offer() + message[len(EVENT) :]
         self._answer(message)
+
+    def _offer(self) -> bytes:
+        """The header field that names this connection by its two ends. A runtime that finds its own connection in it
+        speaks to us, and through nobody who waits for answers himself."""
+        names = [self._transport.get_extra_info(name) for name in ("sockname", "peername")]
+        if not all(isinstance(name, tuple) for name in names):
+            return b""
+        return b"Alonzo-Connection: %s\r\n" % " ".join(f"{name[0]}:{name[1]}" for name in names).encode()
 
     def response(self, request_id: str) -> None:
         state = self._state
@@ -418,7 +391,7 @@ class _Connection(asyncio.Protocol):
             state.check(request_id, State.RESPONSE)
             mode = self._header(_MODE)
             if mode and mode.lower() != b"streaming":
-                self._answer(_WRONG_MODE)
+                self._answer(WRONG_MODE)
             elif self._size > MAX_RESPONSE:
                 # The answer goes first: the environment may be free for another event within the call.
                 self._answer(TOO_LARGE)
@@ -427,10 +400,13 @@ class _Connection(asyncio.Protocol):
                 self._answer(ACCEPTED)
                 state.response_failed(request_id, self._error_type(), self._error_body())
             else:
-                self._answer(ACCEPTED)
+                if may_wait(self._headers):
+                    self._owed = ACCEPTED
+                else:
+                    self._answer(ACCEPTED)
                 state.response(request_id, self._take_body())
         except RequestIdError:
-            self._answer(_WRONG_ID)
+            self._answer(WRONG_ID)
         except TransitionError as error:
             self._forbid(error)
 
@@ -438,7 +414,7 @@ class _Connection(asyncio.Protocol):
         try:
             self._state.check(request_id, State.ERROR_RESPONSE)
         except RequestIdError:
-            self._answer(_WRONG_ID)
+            self._answer(WRONG_ID)
         except TransitionError as error:
             self._forbid(error)
         else:
@@ -476,7 +452,7 @@ class _Connection(asyncio.Protocol):
         self._stream = None
         self._let_go()
         if self._stream_full:
-            self._answer(_STREAM_TOO_LARGE)
+            self._answer(STREAM_TOO_LARGE)
             self._state.streamed()
         else:
             self._answer(ACCEPTED)
@@ -494,22 +470,6 @@ class _Connection(asyncio.Protocol):
         return self._header(b"lambda-runtime-function-error-type").decode("latin-1")
 
 
-def _split_response(data: bytes, end: int) -> tuple[str, tuple[bytes, bytes], int] | None:
-    """Request id, what a response's head has before and after its length, and the length. `end` is the head's end."""
-    id_end = data.find(b"/", _POST_LENGTH, end)
-    if end < 0 or id_end < 0:
-        return None
-    start = data.find(_LENGTHS[0], id_end, end)
-    if start < 0 and (start := data.find(_LENGTHS[1], id_end, end)) < 0:
-        return None
-    start += _LENGTH_LENGTH
-    line_end = data.find(b"\r\n", start, end + 2)
-    digits = data[start:line_end]
-    if not digits.isdigit() or len(digits) > 8:
-        return None
-    return data[_POST_LENGTH:id_end].decode("latin-1"), (data[id_end:start], data[line_end:end]), int(digits)
-
-
 #: The runtime's part of the API; extensions and telemetry are `RuntimeApi.beside`.
 _ROUTES: dict[bytes, tuple[bytes, Callable[[_Connection], None]]] = {
     b"/2018-06-01/ping": (b"GET", _Connection.ping),
@@ -522,23 +482,15 @@ _INVOCATION_ROUTES: dict[bytes, Callable[[_Connection, str], None]] = {
 }
 
 
-class _Forms:
-    """What whole requests of this environment looked like, so that the same bytes need not be parsed again."""
-
-    __slots__ = ("nexts", "responses")
-
-    def __init__(self) -> None:
-        self.nexts: set[bytes] = set()
-        self.responses: set[tuple[bytes, bytes]] = set()
-
-
 class RuntimeApi:
     """The Runtime API of one environment: accepts on its socket until closed."""
 
-    def __init__(self, state: RuntimeState) -> None:
+    def __init__(self, state: RuntimeState, *, offers: bool = False) -> None:
+        """`offers`: the runtime may be ours, and is told that it need not wait for answers to responses."""
         self.state = state
+        self.offers = offers
         self.connections: set[_Connection] = set()
-        self.forms = _Forms()
+        self.forms = Forms()
         #: Bytes of unfinished requests.
         self.held = 0
         #: Answers requests beside the runtime's own (company.Company.serve), and forgets who waits for one.

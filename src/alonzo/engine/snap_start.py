@@ -20,7 +20,8 @@ import orjson
 from alonzo.engine.credentials import RoleCredentials
 from alonzo.engine.log_lines import Restored
 from alonzo.engine.outcome import Failure
-from alonzo.engine.runtime_api import ACCEPTED, TOO_LARGE, RuntimeApi, answer_of, forbidden
+from alonzo.engine.runtime_api import RuntimeApi
+from alonzo.engine.runtime_messages import ACCEPTED, TOO_LARGE, answer_of, forbidden
 from alonzo.engine.runtime_state import MAX_RESPONSE, RuntimeState, TransitionError, filter_error_type
 from alonzo.engine.snapshots import Taken
 from alonzo.sandbox.base import Environment

@@ -13,7 +13,7 @@ KNOWN = _HERE / "known.py"
 
 def digest() -> str:
     """Names this version of the programs: a runtime prepared with another is prepared anew."""
-    names = ("python.py", "client.py", "sdk.py", "snapshot.py", "python.sh", "patterns.py", "known.py")
+    names = ("python.py", "client.py", "answers.py", "sdk.py", "snapshot.py", "python.sh", "patterns.py", "known.py")
     programs = b"".join((_HERE / name).read_bytes() for name in names)
     return hashlib.sha256(programs).hexdigest()
 
@@ -23,6 +23,7 @@ def write(folder: Path, *, client: bool = True) -> None:
     (folder / "bootstrap.py").write_bytes((_HERE / "python.py").read_bytes())
     if client:
         (folder / "_alonzo_client.py").write_bytes((_HERE / "client.py").read_bytes())
+        (folder / "_alonzo_answers.py").write_bytes((_HERE / "answers.py").read_bytes())
         (folder / "_alonzo_snapshot.py").write_bytes((_HERE / "snapshot.py").read_bytes())
     (folder / "_alonzo_sdk.py").write_bytes((_HERE / "sdk.py").read_bytes())
     wrapper = folder / "bootstrap"

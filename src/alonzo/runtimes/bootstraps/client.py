@@ -13,24 +13,19 @@ Source: https://github.com/aws/aws-lambda-python-runtime-interface-client (relea
 import os
 import sys
 from _signal import SIG_BLOCK, SIG_SETMASK, default_int_handler, getsignal, pthread_sigmask
-from _socket import AF_INET, AF_INET6, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, TCP_NODELAY
+from _socket import AF_INET, AF_INET6, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, TCP_NODELAY
 from _socket import socket as _Socket
 from time import time_ns
+
+import _alonzo_answers as _answers
+from _alonzo_answers import FOREIGN, Broken
 
 _POST = "POST /2018-06-01/runtime/invocation/"
 _NEXT = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: "
 _CONNECT_TIMEOUT_S = 1.0
-#: An answer usually comes in one piece of at most this size; what is longer is read in pieces of the other.
-_PIECE = 1 << 14
-_LARGE_PIECE = 1 << 20
 #: Up to this size a body is sent in one piece with its head.
 _TOGETHER = 1 << 15
-#: Bytes of an answer's head, of one of its lines, and of the lines between chunks.
-_MAX_HEAD = 1 << 20
-_MAX_LINE = 100 << 10
 _SEND = MSG_NOSIGNAL | MSG_DONTWAIT
-_BLANKS = " \t\n\v\f\r"
-_HEX = frozenset(b"0123456789abcdefABCDEF")
 #: HUP INT QUIT USR1 USR2 PIPE ALRM TERM CHLD CONT VTALRM PROF WINCH IO: the signals for which programs set handlers.
 _SIGNALS = (1, 2, 3, 10, 12, 13, 14, 15, 17, 18, 26, 27, 28, 29)
 #: The headers that are handed on, beside the deadline, by their names in lower case.
@@ -47,23 +42,15 @@ _HEADERS = {
         "Lambda-Runtime-Invocation-Id",
     )
 }
-#: Names as they are usually written, in lower case: looked up faster than made.
-_LOWER = {name: key for key, name in _HEADERS.items()}
-_LOWER.update((name, name.lower()) for name in ("Lambda-Runtime-Deadline-Ms", "Content-Length"))
-#: Among an answer's fields: there are letters in them that are not ASCII's.
-_FOREIGN = ""
 _REQUEST_ID = "lambda-runtime-aws-request-id"
 _DEADLINE = "lambda-runtime-deadline-ms"
+#: Names a connection to Alonzo by its two ends. Over it a response's answer may come together with the next event.
+_OFFER = "alonzo-connection"
+_LATER = "alonzo-answer: later\r\n"
 
 
-class _Broken(Exception):
-    """No whole answer came. `unsent`: nor did anything of the request leave; `unanswered`: not a byte of one came."""
-
-    unsent = unanswered = False
-
-    def __init__(self, unsent=False, unanswered=False):
-        self.unsent = unsent
-        self.unanswered = unanswered
+class _Refused(Exception):
+    """The answer that came later was not as expected: status, body."""
 
 
 class _Connection:
@@ -78,6 +65,12 @@ class _Connection:
         self._usual = b""
         self._usual_answer = None
         self._was_usual = False
+        #: Whose answer may come later: the current invocation, if the connection is one for that; no other.
+        self.may_wait = ""
+        #: Whether an answer is still to come that nobody waits for.
+        self._owed = False
+        #: What the server calls this connection, if it is its own.
+        self._name = ""
 
     def point(self, address):
         """Talk to this address (host:port) from now on."""
@@ -86,20 +79,51 @@ class _Connection:
             self.address = address
 
     def ask(self, head, body=b"", idempotent=False):
-        """(status, header fields by lower-case name, body) of the answer. Raises _Broken."""
+        """(status, header fields by lower-case name, body) of the answer. Raises Broken."""
         kept = self._alive()
         if not kept:
             self._connect()
         try:
             return self._once(head, body)
-        except _Broken as broken:
+        except Broken as broken:
             # As libcurl does: a connection that was kept may have died unnoticed.
             if not kept or not (broken.unsent or (broken.unanswered and idempotent)):
                 raise
         self._connect()
         return self._once(head, body)
 
+    def offered(self, name, request_id):
+        """The event of this request came with, or after, the server's name for this connection.
+
+        A name that is not that of our two ends was given to somebody in between, who waits for every answer.
+        """
+        if name and not self._name and self._socket is not None:
+            try:
+                ends = (self._socket.getpeername(), self._socket.getsockname())
+            except OSError:
+                return
+            if name == " ".join(f"{end[0]}:{end[1]}" for end in ends):
+                self._name = name
+        if self._name and self._usual:
+            self.may_wait = request_id
+
+    def hand_in(self, head, body):
+        """Send a request whose answer need not be waited for; False if it has to be sent in another way."""
+        self.may_wait = ""
+        try:
+            if self._send(self._socket, head, body):
+                self._owed = True
+                return True
+        except Broken:
+            self._was_usual = False
+            self._alive()  # finds out why
+            return False
+        self.drop()
+        raise Broken
+
     def drop(self):
+        self.may_wait = self._name = ""
+        self._owed = False
         sock, self._socket = self._socket, None
         if sock is not None:
             try:
@@ -112,7 +136,7 @@ class _Connection:
         sock = self._socket
         if sock is None:
             return False
-        if self._was_usual:
+        if self._was_usual or self._owed:
             self._was_usual = False
             return True
         try:
@@ -140,10 +164,10 @@ class _Connection:
         except BaseException as error:
             sock.close()
             if isinstance(error, (OSError, UnicodeError, OverflowError)):
-                raise _Broken(unsent=True) from None
+                raise Broken(unsent=True) from None
             raise
         self._socket = sock
-        self._was_usual = False
+        self._usual, self._was_usual = b"", False
         if not self._watches_forks:
             self._watches_forks = True
             os.register_at_fork(after_in_child=self.drop)
@@ -157,7 +181,7 @@ class _Connection:
             keep = keep and complete
             return answer
         except OSError:
-            raise _Broken from None
+            raise Broken from None
         finally:
             if not keep:
                 self.drop()
@@ -170,7 +194,7 @@ class _Connection:
         except BlockingIOError:
             sent = 0
         except OSError:
-            raise _Broken(unsent=True) from None
+            raise Broken(unsent=True) from None
         if sent == total:
             return True
         from select import POLLIN, POLLOUT, poll
@@ -191,19 +215,17 @@ class _Connection:
 
     def _receive(self, sock):
         """((status, fields, body), whether the connection can be used again)."""
-        try:
-            data = sock.recv(_PIECE)
-        except OSError:
-            data = b""
-        if not data:
-            raise _Broken(unanswered=True)
+        data = _answers.first(sock)
+        if self._owed:
+            self._owed = False
+            data = self._receive_owed(sock, data)
         if data == self._usual:
             self._was_usual = True
             return self._usual_answer, True
         first = data
         while True:
-            head, data = _split_head(sock, data)
-            version, status, fields = _parse_head(head)
+            head, data = _answers.split_head(sock, data)
+            version, status, fields = _answers.parse_head(head)
             if status // 100 != 1 or status == 101:
                 break
         keep = version == b"HTTP/1.1 "
@@ -214,126 +236,42 @@ class _Connection:
         if status in (204, 304):
             body, more = b"", bool(data)
         elif coding == "chunked":
-            body, more = _read_chunks(sock, data)
+            body, more = _answers.read_chunks(sock, data)
         elif coding != "identity":
-            raise _Broken
+            raise Broken
         elif "content-length" in fields:
             length = fields["content-length"]
             if not (length.isascii() and length.isdigit()):
-                raise _Broken
-            body, more = _read_body(sock, data, int(length))
+                raise Broken
+            body, more = _answers.read_body(sock, data, int(length))
         else:
-            body, more, keep = _read_rest(sock, data), False, False
+            body, more, keep = _answers.read_rest(sock, data), False, False
         keep = keep and not more
         answer = status, fields, body
         if keep and status == 202 and len(head) + 4 + len(body) == len(first):
             self._usual, self._usual_answer = first, answer
         return answer, keep
 
-
-def _split_head(sock, data):
-    """(head without its empty line, what came after it)."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        data = bytearray(data)
-        while end < 0:
-            if len(data) > _MAX_HEAD:
-                raise _Broken
-            looked = max(len(data) - 3, 0)
-            data += _more(sock)
-            end = data.find(b"\r\n\r\n", looked)
-        data = bytes(data)
-    return data[:end], data[end + 4 :]
-
-
-def _parse_head(head):
-    """(HTTP version, status, fields): names in lower case, the first of a name counts."""
-    version, status = head[:9], head[9:12]
-    if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not status.isdigit() or head[12:13] not in (b"", b" ", b"\r"):
-        raise _Broken
-    fields = {}
-    if not head.isascii():
-        fields[_FOREIGN] = ""
-    lines = head.decode("utf-8", "surrogateescape").split("\n")
-    del lines[0]
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or len(line) > _MAX_LINE:
-            raise _Broken
-        key = _LOWER.get(name) or name.strip(_BLANKS).lower()
-        if key not in fields:
-            fields[key] = value.strip(_BLANKS)
-    return version, int(status), fields
-
-
-def _more(sock):
-    data = sock.recv(_PIECE)
-    if not data:
-        raise _Broken
-    return data
-
-
-def _read_body(sock, data, length):
-    """(body of this length that begins with `data`, whether more came)."""
-    missing = length - len(data)
-    if missing <= 0:
-        return data[:length], missing < 0
-    parts = [data]
-    while missing:
-        data = sock.recv(min(missing, _LARGE_PIECE), MSG_WAITALL)
-        if not data:
-            raise _Broken
-        parts.append(data)
-        missing -= len(data)
-    return b"".join(parts), False
-
-
-def _read_rest(sock, data):
-    parts = [data]
-    while data:
-        data = sock.recv(_LARGE_PIECE)
-        parts.append(data)
-    return b"".join(parts)
-
-
-def _read_chunks(sock, data):
-    """(body, whether more came)."""
-    data, parts = bytearray(data), []
-    while True:
-        line = _take_line(sock, data).partition(b";")[0].strip()
-        if not line or len(line) > 15 or not _HEX.issuperset(line):
-            raise _Broken
-        size = int(line, 16)
-        if size == 0:
-            break
-        part, missing = data[:size], size - len(data)
-        del data[:size]
-        if missing > 0:
-            part = _read_body(sock, part, size)[0]
-        parts.append(bytes(part))
-        if _take_line(sock, data):
-            raise _Broken
-    while _take_line(sock, data):
-        pass  # trailers
-    return b"".join(parts), bool(data)
-
-
-def _take_line(sock, data):
-    """Take the first line off `data`, without its end."""
-    while True:
-        end = data.find(b"\n")
-        if end >= 0:
-            break
-        if len(data) > _MAX_LINE:
-            raise _Broken
-        data += _more(sock)
-    line = bytes(data[:end]).rstrip(b"\r")
-    del data[: end + 1]
-    return line
+    def _receive_owed(self, sock, data):
+        """What comes after the answer that was owed, and with which `data` begins. Raises _Refused."""
+        usual = self._usual
+        if data.startswith(usual):
+            return data[len(usual) :] or _answers.first(sock)
+        head, data = _answers.split_head(sock, data)
+        _, status, fields = _answers.parse_head(head)
+        length = fields.get("content-length", "")
+        if not (length.isascii() and length.isdigit()):
+            raise Broken
+        while len(data) < int(length):
+            data += _answers.more(sock)
+        if status // 100 != 2:
+            raise _Refused(status, data[: int(length)])
+        return data[int(length) :] or _answers.first(sock)
 
 
 # -- what awslambdaric calls: the extension's functions ----------------------------------------------------------------
 
+_NOT_POSTED = "Failed to post invocation response"
 _connection = _Connection()
 _agent = ""
 _next_request = b""
@@ -355,9 +293,11 @@ def next():
         _next_request = f"{_NEXT}{_ready().address}\r\nAccept: */*\r\nUser-Agent: {_agent}\r\n\r\n".encode()
     try:
         status, fields, body = _undisturbed(_deaf, _connection.ask, _next_request, b"", True)
-    except _Broken:
+    except Broken:
         _say("Failed to get next invocation. No Response from endpoint")
         raise _failure("Failed to get next") from None
+    except _Refused as refused:
+        raise _refused(*refused.args, _NOT_POSTED) from None
     if not 200 <= status <= 299:
         _say(f"Failed to get next invocation. Http Response code: {status}")
         raise _failure("Failed to get next")
@@ -365,7 +305,8 @@ def next():
         _say("Failed to find header " + _REQUEST_ID + " in response")
         raise _failure("Failed to get next")
     get = fields.get
-    if _FOREIGN in fields:
+    _connection.offered(get(_OFFER), fields[_REQUEST_ID])
+    if FOREIGN in fields:
         for key in _HEADERS:
             get(key, "").encode("utf-8", "surrogateescape").decode()  # as text it must be UTF-8
     return body, {
@@ -385,7 +326,7 @@ def post_invocation_result(request_id, response, content_type, invocation_id=Non
     """Hand in what the handler returned. Raises RuntimeError."""
     if not isinstance(response, bytes):
         raise RuntimeError("Wrong arguments")
-    _post(request_id, "response", response, content_type, "", invocation_id, "Failed to post invocation response")
+    _post(request_id, "response", response, content_type, "", invocation_id, _NOT_POSTED)
 
 
 def post_error(request_id, response, xray_fault, invocation_id=None):
@@ -395,6 +336,7 @@ def post_error(request_id, response, xray_fault, invocation_id=None):
 
 
 def _post(request_id, action, body, content_type, cause, invocation_id, failure):
+    later = request_id and request_id == _connection.may_wait and action == "response" and len(body) <= _TOGETHER
     address = _connection.address or _ready().address
     head = [_POST, request_id, "/", action, " HTTP/1.1\r\nHost: ", address, "\r\nAccept: */*\r\ncontent-type: "]
     head += [content_type if content_type != "" else "text/html", "\r\n"]
@@ -403,17 +345,32 @@ def _post(request_id, action, body, content_type, cause, invocation_id, failure)
     head += ["User-Agent: ", _agent, "\r\n"]
     if invocation_id:
         head += ["lambda-runtime-invocation-id: ", invocation_id, "\r\n"]
+    if later:
+        head.append(_LATER)
     head += ["content-length: ", str(len(body)), "\r\n\r\n"]
+    if later:
+        try:
+            if _undisturbed(True, _connection.hand_in, _bytes(head), body):
+                return
+        except Broken:
+            raise _failure(failure) from None
+        head.remove(_LATER)
     head = _bytes(head)
     try:
         status, _, answer = _undisturbed(True, _connection.ask, head, body)
-    except _Broken:
+    except Broken:
         raise _failure(failure) from None
+    except _Refused as refused:
+        status, answer = refused.args
     if not 200 <= status <= 299:
-        _connection.drop()
-        more = b"" if "-2." in _agent else b" " + answer  # older releases do not say why
-        _say(f"Failed to post handler success response. Http response code: {status}.", more)
-        raise _failure(failure)
+        raise _refused(status, answer, failure)
+
+
+def _refused(status, answer, failure):
+    _connection.drop()
+    more = b"" if "-2." in _agent else b" " + answer  # older releases do not say why
+    _say(f"Failed to post handler success response. Http response code: {status}.", more)
+    return _failure(failure)
 
 
 def _ready():
@@ -450,12 +407,16 @@ def _stay_out_of_tracebacks():
         sys.excepthook = _print_without_us
 
 
+def _is_ours(frame):
+    return frame.f_globals is globals() or frame.f_globals is _answers.__dict__
+
+
 def _print_without_us(kind, error, trace):
     shown = error
     while shown is not None:
         before = shown.__traceback__
         while before is not None:
-            while before.tb_next is not None and before.tb_next.tb_frame.f_globals is globals():
+            while before.tb_next is not None and _is_ours(before.tb_next.tb_frame):
                 before.tb_next = before.tb_next.tb_next
             before = before.tb_next
         shown = shown.__context__
@@ -520,6 +481,7 @@ class _AtOnce:
 def main():
     """awslambdaric's `main`, which will use this module."""
     sys.modules["runtime_client"] = sys.modules.pop(__name__)
+    del sys.modules["_alonzo_answers"]
     from awslambdaric import lambda_runtime_client
     from awslambdaric.__main__ import main
 
@@ -592,5 +554,5 @@ def _call(address, method, endpoint, body, headers):
     _connection.point(address)
     try:
         return _undisturbed(True, _connection.ask, (head + "\r\n").encode(), (body or "").encode())
-    except _Broken:
+    except Broken:
         return None
