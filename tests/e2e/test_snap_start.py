@@ -6,6 +6,7 @@ import base64
 import concurrent.futures
 import json
 import re
+import threading
 import time
 
 import pytest
@@ -24,7 +25,7 @@ from snapshot_restore_py import register_after_restore, register_before_snapshot
 import boto3, random
 time.sleep(1.5)
 made = str(uuid.uuid4())
-hooks = []
+hooks, places = [], []
 open("/tmp/model", "w").write("weights")
 
 @register_before_snapshot
@@ -34,14 +35,15 @@ def before():
 @register_after_restore
 def after():
     hooks.append("after")
+    places.append(str(uuid.uuid4()))
 
 def handler(event, context):
     files = sorted(name for name in os.listdir("/tmp") if name != "lost+found")
     open(f"/tmp/{context.aws_request_id}", "w").close()
     time.sleep(event.get("sleep", 0))
     return {
-        "made": made, "hooks": hooks, "files": files, "model": open("/tmp/model").read(), "pid": os.getpid(),
-        "random": random.random(), "kind": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"],
+        "made": made, "hooks": hooks, "places": places, "files": files, "model": open("/tmp/model").read(),
+        "pid": os.getpid(), "random": random.random(), "kind": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"],
         "names": sorted(name for name in os.environ if "KEY" in name or "TOKEN" in name or "LOG_" in name),
         "who": boto3.client("sts").get_caller_identity()["Arn"] if event.get("who") else "",
     }
@@ -128,11 +130,22 @@ def test_environments_go_on_from_one_initialisation(maker, slow):
 
 def test_environments_at_the_same_time(maker, server, slow):
     """Several of one snapshot: one initialisation, another state of random numbers, nobody's files but one's own."""
+    makers, together = [Maker(server) for _ in range(6)], threading.Barrier(6)
+
+    def at_once(maker):
+        together.wait(30)
+        return call(maker, slow, {"sleep": 3})[0]
+
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(lambda _: call(Maker(server), slow, {"sleep": 1})[0], range(6)))
+        answers = list(pool.map(at_once, makers))
     assert len({answer["made"] for answer in answers}) == 1
     assert len({answer["random"] for answer in answers}) == 6
-    assert all(len(answer["files"]) <= 3 for answer in answers)
+    places = {}
+    for answer in answers:
+        places.setdefault(answer["places"][0], []).append(set(answer["files"]))
+    assert len(places) > 1
+    written = [set.union(*files) - {"model"} for files in places.values()]
+    assert sum(map(len, written)) == len(set.union(*written))  # no file is in two of them
 
 
 def test_credentials_come_from_the_endpoint(maker, slow):

@@ -119,8 +119,10 @@ class SqsUnderTest:
 
     async def pass_time(self, seconds: float) -> None:
         await self.clock.advance(seconds)
-        for _ in range(5):  # the database's answers come from its thread
-            await asyncio.sleep(0.002)
+        for _ in range(6):  # the database's answers come from its threads: what was begun before these has ended
+            await self.parts.db.scan(lambda connection: None)
+            await self.parts.db.write(lambda connection: None)
+            await asyncio.sleep(0.001)
             await settle()
 
 
