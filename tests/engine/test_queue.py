@@ -42,7 +42,7 @@ class Script:
 
 def script(world: Any, answer: Callable[[Invocation, int], InvokeResult]) -> Script:
     made = Script(world, answer)
-    world.engine._deliverer._invoker = made
+    world.run_events_by(made.invoke)
     return made
 
 
@@ -93,7 +93,7 @@ def hold_back(world: Any) -> tuple[asyncio.Event, list[str]]:
             ran.append(invocation.request_id)
             return FINE
 
-    world.engine._deliverer._invoker = Invoker()
+    world.run_events_by(Invoker().invoke)
     return gate, ran
 
 
@@ -330,7 +330,7 @@ async def test_a_function_gets_no_more_events_at_a_time_than_are_reserved_for_it
             running -= 1
             return FINE
 
-    world.engine._deliverer._invoker = Invoker()
+    world.run_events_by(Invoker().invoke)
     await world.parts.db.write(lambda c: world.engine.queue.enqueue(c, *(event(n) for n in range(100))))
     world.engine.queue.wake()
     await until(lambda: rows(world) == 0)
@@ -449,7 +449,7 @@ async def test_an_event_handed_over_that_takes_longer_gets_a_row(world: Any, mon
             await gate.wait()
             return FINE
 
-    world.engine._deliverer._invoker = Invoker()
+    world.run_events_by(Invoker().invoke)
     queue = world.engine.queue
     await queue.accept(delivery)
     seen: list[tuple[str, int]] = []
@@ -521,7 +521,7 @@ async def test_a_stuck_function_does_not_hold_up_another(make: Any) -> None:
                 done.append(fv.name)
                 return FINE
 
-        world.engine._deliverer._invoker = Invoker()
+        world.run_events_by(Invoker().invoke)
         queue = world.engine.queue
         queue_most = world.engine._deliverer._lane_most = 16
         await world.parts.db.write(lambda c: queue.enqueue(c, *(event(n, "stuck") for n in range(1_500))))
@@ -548,7 +548,7 @@ async def test_what_waits_can_be_listed(make: Any) -> None:
                 await gate.wait()
                 return FINE
 
-        world.engine._deliverer._invoker = Invoker()
+        world.run_events_by(Invoker().invoke)
         await world.engine.queue.accept(event(1))
         await world.engine.queue.accept(event(2))
         await asyncio.sleep(0.05)
@@ -573,7 +573,7 @@ async def test_places_grow_with_what_the_machine_says(world: Any, monkeypatch: p
             return FINE
 
     deliverer = world.engine._deliverer
-    deliverer._invoker = Invoker()
+    world.run_events_by(Invoker().invoke)
     deliverer._machine = Machine(lambda: starting[0], 2, lambda: f"cpu 0 0 0 {next(times)} 0 0 0 0")
     world.function("f", "")
     starting[0] = 16

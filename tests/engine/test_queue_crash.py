@@ -31,7 +31,7 @@ async def main():
                 ran.write(invocation.request_id + "\\n")
                 await asyncio.sleep(0.001)
                 return InvokeResult(b"1", "1")
-        world.engine._deliverer._invoker = Invoker()
+        world.run_events_by(Invoker().invoke)
         async def client(k):
             n = 0
             while True:
@@ -99,7 +99,7 @@ async def test_a_host_adopts_what_another_left(make: Any) -> None:
                 ran.append(invocation.request_id)
                 return InvokeResult(b"1", "1")
 
-        world.engine._deliverer._invoker = Invoker()
+        world.run_events_by(Invoker().invoke)
         mine = world.engine.queue
         mine._lease_s = 60.0
         renewing = asyncio.create_task(mine._run_lease())

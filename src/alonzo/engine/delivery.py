@@ -75,6 +75,8 @@ class Deliverer:
         self._growing: asyncio.TimerHandle | None = None
         self._rush = Rush()
         self._rest: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self._pump_soon = False
         self._closing = False
         queue.pump = self.pump
         queue.waits = self._watch
@@ -84,24 +86,51 @@ class Deliverer:
     def pump(self) -> None:
         """Start what may start, one job of each lane in turn."""
         ready = self._queue.ready
-        if not ready:
+        if not ready or self._pumping:
             return
         self._rush.look(_now(), self._queue.arrivals)
-        while ready and self._running < self._limit and not self._closing:
-            if not self._rush.take():
-                if self._rest is None:
-                    self._rest = asyncio.get_running_loop().call_at(self._rush.ends, self._rested)
-                return
-            lane = ready.popleft()
-            lane.queued = False
-            if not lane.jobs or lane.running >= lane.limit:
-                continue
-            job = lane.jobs.popleft()
-            lane.running += 1
-            self._running += 1
-            self._tasks.start(self._execute(job, lane))
-            self._queue.line_up(lane)
-            self._watch(lane)
+        self._pumping = True
+        try:
+            while ready and self._running < self._limit and not self._closing:
+                if not self._rush.take():
+                    if self._rest is None:
+                        self._rest = asyncio.get_running_loop().call_at(self._rush.ends, self._rested)
+                    return
+                lane = ready.popleft()
+                lane.queued = False
+                if not lane.jobs or lane.running >= lane.limit:
+                    continue
+                job = lane.jobs.popleft()
+                lane.running += 1
+                self._running += 1
+                self._start(job, lane)
+                self._queue.line_up(lane)
+                self._watch(lane)
+        finally:
+            self._pumping = False
+
+    def _start(self, job: Job, lane: Lane) -> None:
+        if isinstance(job.what, AsyncEvent):
+            self._begin_event(job, job.what, lane)
+        else:
+            self._tasks.start(self._deliver(job, job.what, lane))
+
+    def _ended(self, job: Job, lane: Lane, settlement: Settlement | None) -> None:
+        """A job is through with; without a settlement it runs again at the next start of the server."""
+        try:
+            if settlement is not None:
+                self._queue.settle(settlement)
+        finally:
+            self._running -= 1
+            self._queue.finished(lane, job)
+            if not self._pump_soon:
+                # Not at once: the environment that has answered is about to say so to its pool.
+                self._pump_soon = True
+                asyncio.get_running_loop().call_soon(self._pump_later)
+
+    def _pump_later(self) -> None:
+        self._pump_soon = False
+        self.pump()
 
     def _set_limits(self, lane: Lane, first: int, reserved: int | None) -> Growth:
         """A function never gets more at a time than is reserved for it: the rest would only be throttled."""
@@ -175,25 +204,40 @@ class Deliverer:
             self._growing.cancel()
             self._growing = None
 
-    async def _execute(self, job: Job, lane: Lane) -> None:
-        try:
-            if isinstance(job.what, AsyncEvent):
-                settlement = await self._run_event(job, job.what, lane)
-            else:
-                growth = self._set_limits(lane, DELIVERIES_FIRST_PER_CPU * self._machine.processors, None)
-                settlement = await self._run_delivery(job, job.what, growth)
-            if settlement is not None:
-                self._queue.settle(settlement)
-        finally:
-            self._running -= 1
-            self._queue.finished(lane, job)
-            self.pump()
-
     # -- events -------------------------------------------------------------------------------------------------------
 
-    async def _run_event(self, job: Job, event: AsyncEvent, lane: Lane) -> Settlement | None:
+    def _begin_event(self, job: Job, event: AsyncEvent, lane: Lane) -> None:
+        """Run an event's function, without a task: `settled` is told how it ended."""
+        checked = self._check(job, event, lane)
+        if isinstance(checked, Settlement):
+            self._ended(job, lane, checked)
+            return
+        fv, config, growth = checked
+        began, epoch = _now(), growth.epoch
+
+        def settled(result: InvokeResult | None, error: BaseException | None) -> None:
+            settlement: Settlement | None = None
+            try:
+                if result is not None:
+                    growth.ran(epoch, _now() - began)
+                settlement = self._outcome(job, event, fv, config, result, error)
+            finally:
+                self._ended(job, lane, settlement)
+
+        invocation = Invocation(
+            event.request_id, event.payload, event.invoked_arn, event.client_context, event.trace_header, queued=True
+        )
         try:
-            fv, config = await self._resolve(event)
+            self._invoker.begin(fv, invocation, settled)
+        except Exception as error:
+            settled(None, error)
+
+    def _check(
+        self, job: Job, event: AsyncEvent, lane: Lane
+    ) -> tuple[FunctionVersion, EventConfig, Growth] | Settlement:
+        """What an event's run needs; or what becomes of the event without one."""
+        try:
+            fv, config = self._resolve(event)
         except ServiceError as error:
             return self._unresolved(job, error)
         except Exception as error:
@@ -208,40 +252,35 @@ class Deliverer:
         if not fv.loops_allowed and loops_of(event.trace_header, fv.arn) >= MAX_LOOPS:
             log.warning("event %s dropped: recursive loop function=%s", event.request_id, fv.arn)
             return self._failed(job, event, fv, config, "RecursiveInvocation", None, count=0)
-        if event.tenant:
-            fv = replace(fv, tenant=event.tenant)
-        began, epoch = _now(), growth.epoch
-        try:
-            result = await self._invoker.invoke(
-                fv,
-                Invocation(
-                    event.request_id,
-                    event.payload,
-                    event.invoked_arn,
-                    event.client_context,
-                    event.trace_header,
-                    queued=True,
-                ),
-            )
-        except ServiceError as error:
+        return replace(fv, tenant=event.tenant) if event.tenant else fv, config, growth
+
+    def _outcome(
+        self,
+        job: Job,
+        event: AsyncEvent,
+        fv: FunctionVersion,
+        config: EventConfig,
+        result: InvokeResult | None,
+        error: BaseException | None,
+    ) -> Settlement | None:
+        if result is None:
+            if not isinstance(error, ServiceError):
+                log.error("event %s failed", event.request_id, exc_info=error)
+                return self._back_off(job, str(error), job.enqueued_at + config.max_age_s)
             if self._closing:
-                return None  # stopped under way: it runs again at the next start
+                return None  # stopped under way
             return self._not_run(job, event, fv, config, error)
-        except Exception as error:
-            log.exception("event %s failed", event.request_id)
-            return self._back_off(job, str(error), job.enqueued_at + config.max_age_s)
-        growth.ran(epoch, _now() - began)
         job.tries += 1
         if not result.function_error:
             return Settlement(job, follow_up=self._succeeded(event, fv, config, job, result))
         return self._function_failed(job, event, fv, config, result)
 
-    async def _resolve(self, event: AsyncEvent) -> tuple[FunctionVersion, EventConfig]:
+    def _resolve(self, event: AsyncEvent) -> tuple[FunctionVersion, EventConfig]:
         functions = self._functions()
         if functions is None:
             raise RuntimeError("the engine has no source of functions")
         where = (event.account_id, event.region, event.function_name, event.qualifier)
-        return await functions.resolve(*where), await functions.event_config(*where)
+        return functions.resolve(*where), functions.event_config(*where)
 
     def _unresolved(self, job: Job, error: ServiceError) -> Settlement:
         if error.status == 404:
@@ -321,6 +360,14 @@ class Deliverer:
             return ()
 
     # -- deliveries ---------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, job: Job, delivery: Delivery, lane: Lane) -> None:
+        settlement: Settlement | None = None
+        try:
+            growth = self._set_limits(lane, DELIVERIES_FIRST_PER_CPU * self._machine.processors, None)
+            settlement = await self._run_delivery(job, delivery, growth)
+        finally:
+            self._ended(job, lane, settlement)
 
     async def _run_delivery(self, job: Job, delivery: Delivery, growth: Growth) -> Settlement | None:
         job.tries += 1

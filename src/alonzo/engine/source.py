@@ -25,8 +25,8 @@ class EventConfig:
 class FunctionSource(Protocol):
     """Finds functions by name. Both are asked for every event, so the answers come from memory."""
 
-    async def resolve(self, account_id: str, region: str, name: str, qualifier: str) -> FunctionVersion:
+    def resolve(self, account_id: str, region: str, name: str, qualifier: str) -> FunctionVersion:
         """The version that `qualifier` ("" is $LATEST) means now. Raises ServiceError ResourceNotFoundException."""
 
-    async def event_config(self, account_id: str, region: str, name: str, qualifier: str) -> EventConfig:
+    def event_config(self, account_id: str, region: str, name: str, qualifier: str) -> EventConfig:
         """The asynchronous configuration; the defaults where none was put."""

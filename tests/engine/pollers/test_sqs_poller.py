@@ -84,7 +84,7 @@ class World:
         return {"Messages": given} if given else {}
 
     # the source of functions
-    async def resolve(self, account_id: str, region: str, name: str, qualifier: str) -> FunctionVersion:
+    def resolve(self, account_id: str, region: str, name: str, qualifier: str) -> FunctionVersion:
         return self.version
 
     # the credentials

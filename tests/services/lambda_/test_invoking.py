@@ -183,13 +183,13 @@ async def test_engine_sees_functions_through_the_source(world: Any) -> None:
     )
     await world.call("PutFunctionConcurrency", FunctionName="f", ReservedConcurrentExecutions=7)
     source = world.engine.functions
-    version = await source.resolve("111111111111", "us-east-1", "f", "")
+    version = source.resolve("111111111111", "us-east-1", "f", "")
     assert (version.version, version.reserved_concurrency) == ("$LATEST", 7)
-    config = await source.event_config("111111111111", "us-east-1", "f", "")
+    config = source.event_config("111111111111", "us-east-1", "f", "")
     assert (config.max_retries, config.max_age_s) == (1, 60)
-    assert (await source.event_config("111111111111", "us-east-1", "f", "1")).max_retries == 2
+    assert source.event_config("111111111111", "us-east-1", "f", "1").max_retries == 2
     with pytest.raises(Exception, match=r"Function not found: .*:f:9"):
-        await source.resolve("111111111111", "us-east-1", "f", "9")
+        source.resolve("111111111111", "us-east-1", "f", "9")
 
 
 async def test_the_source_remembers_until_the_function_changes(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ async def test_the_source_remembers_until_the_function_changes(world: Any, monke
 
     async def seen(qualifier: str = "") -> tuple[Any, ...]:
         where = ("111111111111", "us-east-1", "f", qualifier)
-        version, config = await source.resolve(*where), await source.event_config(*where)
+        version, config = source.resolve(*where), source.event_config(*where)
         return version.version, version.timeout_s, version.reserved_concurrency, config.max_retries
 
     before = -1

@@ -77,12 +77,12 @@ class Tools:
     functions: Callable[[], FunctionSource | None]
     machine: Machine
 
-    async def function(self, mapping: Mapping) -> FunctionVersion:
+    def function(self, mapping: Mapping) -> FunctionVersion:
         """The version that runs now. Raises ServiceError."""
         source = self.functions()
         if source is None:
             raise RuntimeError("the engine has no source of functions")
-        return await source.resolve(mapping.account_id, mapping.region, mapping.function_name, mapping.qualifier)
+        return source.resolve(mapping.account_id, mapping.region, mapping.function_name, mapping.qualifier)
 
     async def role(self, fv: FunctionVersion) -> Context:
         """A context acting as the function's execution role. Raises ServiceError where it cannot be assumed."""
@@ -91,7 +91,7 @@ class Tools:
 
     async def invoke(self, mapping: Mapping, payload: bytes, trace_header: str = "") -> InvokeResult:
         """Run the function on one batch. Lambda invokes for its own mappings, so no policy is asked."""
-        fv = await self.function(mapping)
+        fv = self.function(mapping)
         header, before = tracing.enter(trace_header, tracing.mark_of(fv.arn), self.ids, self.clock.now())
         if before >= tracing.MAX_LOOPS and not fv.loops_allowed:
             raise ServiceError("RecursiveInvocationException", tracing.STOPPED, fields={"Type": "User"})

@@ -164,7 +164,7 @@ class SqsPoller:
         """The execution role, looked up again now and then: function, role and reservation may change."""
         now = self._tools.clock.now()
         if self._ctx is None or now - self._ctx[0] > _ROLE_S or now < self._ctx[0]:
-            fv = await self._tools.function(self._mapping)
+            fv = self._tools.function(self._mapping)
             self._bound(fv)
             self._ctx = (now, await self._tools.role(fv))
         return self._ctx[1]

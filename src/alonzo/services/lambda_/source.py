@@ -21,14 +21,14 @@ class Functions:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    async def resolve(self, account_id: str, region: str, name: str, qualifier: str) -> FunctionVersion:
+    def resolve(self, account_id: str, region: str, name: str, qualifier: str) -> FunctionVersion:
         """Raises ResourceNotFoundException, or ResourceConflictException while the version cannot run."""
         target = self._state.targets.of(FunctionRef(account_id, region, name, qualifier))
         if target.obstacle:
             raise conflict(target.obstacle)
         return target.pick(self._state.parts.ids)
 
-    async def event_config(self, account_id: str, region: str, name: str, qualifier: str) -> EventConfig:
+    def event_config(self, account_id: str, region: str, name: str, qualifier: str) -> EventConfig:
         """The configuration of exactly this qualifier, as on AWS; the dead-letter queue is the version's own."""
         ref = FunctionRef(account_id, region, name, qualifier)
         return self._state.targets.recall(ref, "events", lambda connection: _event_config(connection, ref))
