@@ -51,7 +51,8 @@ def awslambdaric(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(target),
     ]
     subprocess.run([*command, "awslambdaric"], check=True, timeout=180)
-    shutil.copy(Path(bootstraps.__file__).with_name("client.py"), target / "_alonzo_client.py")
+    for name in ("client", "answers"):
+        shutil.copy(Path(bootstraps.__file__).with_name(f"{name}.py"), target / f"_alonzo_{name}.py")
     return target
 
 
