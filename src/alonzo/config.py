@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -119,6 +117,8 @@ def load_settings(
     table = {f.name: f for f in fields(Settings)}
     found: dict[str, Any] = {}
     if file is not None:
+        import tomllib  # most starts have no file
+
         try:
             found.update(tomllib.loads(file.read_text()))
         except (OSError, tomllib.TOMLDecodeError) as error:
@@ -130,6 +130,8 @@ def load_settings(
     values: dict[str, Any] = {}
     for name, raw in found.items():
         if name not in table:
+            import difflib
+
             near = difflib.get_close_matches(name, table, n=1, cutoff=0.4)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise SettingsError(f"Unknown setting {name!r}.{hint}")

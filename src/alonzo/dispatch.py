@@ -236,8 +236,8 @@ def bind(
         for name, function in vars(module).items():
             if (
                 not name.startswith("_")
+                and getattr(function, "__module__", "") == module.__name__  # asked first: most names are imported ones
                 and inspect.iscoroutinefunction(function)
-                and function.__module__ == module.__name__
             ):
                 handler: Handler = partial(function, state)
                 handlers[name] = around(handler) if around is not None else handler
