@@ -30,7 +30,7 @@ ZYGOTE = f"""
 import os, sys
 
 {inspect.getsource(python_bootstrap._be_zygote)}
-exec(_be_zygote(int(os.environ["_ALONZO_ZYGOTE"]))[-1])
+exec(_be_zygote(int(os.environ["_ALONZO_ZYGOTE"]), lambda: None)[-1])
 """
 
 #: The same for a program that cannot fork and is started once for each environment.

@@ -13,7 +13,8 @@ KNOWN = _HERE / "known.py"
 
 def digest() -> str:
     """Names this version of the programs: a runtime prepared with another is prepared anew."""
-    names = ("python.py", "client.py", "answers.py", "sdk.py", "snapshot.py", "python.sh", "patterns.py", "known.py")
+    ours = ("python.py", "client.py", "answers.py", "sdk.py", "snapshot.py", "opening.py", "python.sh")
+    names = (*ours, "patterns.py", "known.py")
     programs = b"".join((_HERE / name).read_bytes() for name in names)
     return hashlib.sha256(programs).hexdigest()
 
@@ -25,6 +26,7 @@ def write(folder: Path, *, client: bool = True) -> None:
         (folder / "_alonzo_client.py").write_bytes((_HERE / "client.py").read_bytes())
         (folder / "_alonzo_answers.py").write_bytes((_HERE / "answers.py").read_bytes())
         (folder / "_alonzo_snapshot.py").write_bytes((_HERE / "snapshot.py").read_bytes())
+        (folder / "_alonzo_opening.py").write_bytes((_HERE / "opening.py").read_bytes())
     (folder / "_alonzo_sdk.py").write_bytes((_HERE / "sdk.py").read_bytes())
     wrapper = folder / "bootstrap"
     wrapper.write_bytes((_HERE / "python.sh").read_bytes())

@@ -95,7 +95,7 @@ def _client(path, lean):
     return main
 
 
-def _be_zygote(number):
+def _be_zygote(number, rehearse):
     """Wait to be forked; comes back in an environment's first process, whose variables have changed.
 
     What it takes to get into a sandbox is sent by the sandbox host: names and texts of modules (`sandbox.forking`).
@@ -121,7 +121,27 @@ def _be_zygote(number):
         sys.modules[module.__name__] = module
         setattr(outer.sandbox, name.decode(), module)
         exec(compile(text, module.__name__, "exec"), module.__dict__)
-    return module.serve(number, before)
+    return module.serve(number, before, rehearse)
+
+
+def _begin(main, path, opt):
+    """Run the function that the variables name."""
+    environ = os.environ
+    sys.path[:], layers = _search_path(environ, path, opt)
+    environ.setdefault("PYTHONPATH", environ["LAMBDA_RUNTIME_DIR"])
+    _process_pth([environ["LAMBDA_TASK_ROOT"], *layers])
+    main([environ["LAMBDA_TASK_ROOT"], environ["_HANDLER"]])
+
+
+def _rehearsal(main, path, opt):
+    """What a forked process does before it knows its function, see `_alonzo_opening`."""
+    try:
+        from _alonzo_opening import rehearse
+    except ImportError:  # AWS's client speaks for itself
+        return lambda: None
+    del sys.modules["_alonzo_opening"]
+    folder = os.environ["LAMBDA_RUNTIME_DIR"]
+    return lambda: rehearse(lambda: _begin(main, path, opt), folder)
 
 
 def _start():
@@ -135,12 +155,9 @@ def _start():
     gc.disable()  # nothing that is imported here becomes garbage
     main = _client(path, lean="aws" not in arguments[1:])
     if "_ALONZO_ZYGOTE" in environ:  # a function's own variables never begin with an underscore
-        _be_zygote(int(environ["_ALONZO_ZYGOTE"]))
+        _be_zygote(int(environ["_ALONZO_ZYGOTE"]), _rehearsal(main, path, opt))
     gc.enable()
-    sys.path[:], layers = _search_path(environ, path, opt)
-    environ.setdefault("PYTHONPATH", environ["LAMBDA_RUNTIME_DIR"])
-    _process_pth([environ["LAMBDA_TASK_ROOT"], *layers])
-    main([environ["LAMBDA_TASK_ROOT"], environ["_HANDLER"]])
+    _begin(main, path, opt)
 
 
 if __name__ == "__main__":
