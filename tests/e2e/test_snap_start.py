@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from alonzo.testing import Server
 
 from .conftest import Maker, wait_for
+from .test_extensions import HANDLER, PRELUDE
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
@@ -270,6 +271,43 @@ def handler(event, context): return hooks
     answer, tail = call(maker, name)
     assert answer == ["before", "after"]
     assert "Init Duration" in tail and "Restore Duration" not in tail
+
+
+def test_telemetry_tells_of_restoring(maker):
+    """Whoever subscribes in a hook learns how the environment began: restored, not initialised."""
+    hook = """
+from snapshot_restore_py import register_after_restore
+
+@register_after_restore
+def begin():
+    register(("INVOKE",))
+    listen()
+    subscribe()
+    def follow():
+        while True:
+            following()
+    threading.Thread(target=follow, daemon=True).start()
+"""
+    name, found = publish(maker, PRELUDE + hook + HANDLER)
+    assert found["SnapStart"]["OptimizationStatus"] == "On"
+
+    def told():
+        events = [(event["type"], event["record"]) for event in call(maker, name)[0]["events"]]
+        return "platform.restoreReport" in dict(events) and events
+
+    events = wait_for(told, 30)
+    names = [name.removeprefix("platform.") for name, _ in events if "ubscription" not in name]
+    assert names[:4] == ["restoreStart", "restoreRuntimeDone", "extension", "restoreReport"]
+    assert not [name for name in names if name.startswith("init")]
+    records = dict(events)
+    start = records["platform.restoreStart"]
+    assert re.fullmatch(r"\d{4}/\d\d/\d\d/\[1\][0-9a-f]{32}", start.pop("instanceId"))
+    assert start.pop("runtimeVersion").startswith("python:3.13.v")
+    assert start.pop("runtimeVersionArn").startswith("arn:aws:lambda:us-east-1::runtime:")
+    assert start == {"functionName": name, "functionVersion": "1", "instanceMaxMemory": 512}
+    assert records["platform.restoreRuntimeDone"] == {"status": "success"}
+    report = records["platform.restoreReport"]
+    assert report.pop("metrics").keys() == {"durationMs"} and report == {"status": "success"}
 
 
 def test_invoking_before_it_is_ready(maker):

@@ -73,6 +73,47 @@ def test_an_initialisation(kept: Kept) -> None:
     }
 
 
+def test_a_restoring(kept: Kept) -> None:
+    """restoreStart names function, instance and runtime; then restoreRuntimeDone, each extension, restoreReport."""
+    events = make(kept, replace(FV, initialization_type="snap-start"))
+    events.init_began("restore", "python:3.13.v1", "arn:runtime")
+    events.init_ended(15.19251, None, [{"name": "e", "state": "Ready", "events": ["INVOKE"]}])
+    assert kept.names == ["restoreStart", "restoreRuntimeDone", "extension", "restoreReport"]
+    assert kept["restoreStart"] == {
+        "functionName": "f",
+        "functionVersion": "7",
+        "instanceId": "2026/01/01/[7]abc",
+        "instanceMaxMemory": 128,
+        "runtimeVersion": "python:3.13.v1",
+        "runtimeVersionArn": "arn:runtime",
+    }
+    assert kept["restoreRuntimeDone"] == {"status": "success"}
+    assert kept["restoreReport"] == {"status": "success", "metrics": {"durationMs": 15.193}}
+
+
+def test_a_restoring_that_fails(kept: Kept) -> None:
+    """Both events name a hook's error; a time-out has none of its own in the report."""
+    events = make(kept)
+    events.init_began("restore", "", "")
+    events.init_ended(5.0, Failure("error", "Runtime.AfterRestoreError"), [])
+    error = {"status": "error", "errorType": "Runtime.AfterRestoreError"}
+    assert kept["restoreRuntimeDone"] == error
+    assert kept["restoreReport"] == {**error, "metrics": {"durationMs": 5.0}}
+    kept.events.clear()
+    events.init_ended(10_000.0, Failure("timeout", ""), [])
+    assert kept["restoreReport"] == {"status": "timeout", "metrics": {"durationMs": 10_000.0}}
+
+
+def test_a_snapshot_that_is_of_no_use(kept: Kept) -> None:
+    """What began as a restoring goes on as an initialisation."""
+    events = make(kept, replace(FV, initialization_type="snap-start"))
+    events.init_began("restore", "", "")
+    events.init_began("init", "", "")
+    events.init_ended(5.0, None, [])
+    assert kept.names == ["restoreStart", "initStart", "initRuntimeDone", "initReport"]
+    assert kept["initReport"]["initializationType"] == "snap-start"
+
+
 def test_a_failed_initialisation_within_an_invocation(kept: Kept) -> None:
     """The phase is invoke, and both events name the error; a time-out has no error of its own in the report."""
     events = make(kept, replace(FV, initialization_type="provisioned-concurrency"))

@@ -105,6 +105,9 @@ def test_the_logs_api_knows_fewer_events() -> None:
     assert shown(Schema.LOGS_DONE, "platform.runtimeDone", done, False) == {"requestId": "r", "status": "failure"}
     assert shown(Schema.LOGS, "platform.initStart", {}, False) is None
     assert shown(Schema.LOGS, "platform.telemetrySubscription", {}, False) is None
+    for name in ("platform.restoreStart", "platform.restoreRuntimeDone", "platform.restoreReport"):
+        assert shown(Schema.LOGS_DONE, name, {"status": "success"}, False) is None
+        assert shown(Schema.TEXT, name, {"status": "success"}, False) == {"status": "success"}
     for name in ("platform.end", "platform.fault"):
         assert shown(Schema.LOGS, name, {"requestId": "r"}, False) == {"requestId": "r"}
         assert shown(Schema.TEXT, name, {"requestId": "r"}, False) is None

@@ -538,19 +538,21 @@ class ExecutionEnvironment:
 
     def log_init_start(self, runtime_version: str, runtime_version_arn: str, again: bool = False) -> None:
         """`again`: within an invocation, after an environment before it has ended. The log has no line for that."""
+        build, restored = (runtime_version, runtime_version_arn), self.snap_start is not None and self.snap_start.taken
         if self._company is not None:
-            self._company.events.init_began("invoke" if again else "init", runtime_version, runtime_version_arn)
-        if again:
-            return
-        self._log(
-            self.lines.init_start(runtime_version, runtime_version_arn, function=self.fv.name, version=self.fv.version)
-        )
+            self._company.events.init_began("restore" if restored else "invoke" if again else "init", *build)
+        if restored or not again:
+            begun = self.lines.restore_start if restored else self.lines.init_start
+            self._log(begun(*build, function=self.fv.name, version=self.fv.version))
 
     def log_init_report(self, init_ms: float, phase: str, failure: Failure) -> None:
+        self.not_initialised(init_ms, failure)
+        self._log(self.lines.init_report(init_ms, phase, failure))
+
+    def not_initialised(self, after_ms: float, failure: Failure) -> None:
         self._reason = "timeout" if failure.status == "timeout" else "failure"
         if self._company is not None:
-            self._company.initialised(init_ms, failure)
-        self._log(self.lines.init_report(init_ms, phase, failure))
+            self._company.initialised(after_ms, failure)
 
     def _log(self, messages: list[str], run: Run | None = None, now: float | None = None) -> None:
         run = run or self._run

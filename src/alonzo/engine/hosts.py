@@ -188,11 +188,7 @@ class LocalHost:
             credentials=credentials,
             snap_start=snap_start,
         )
-        if taken is not None:
-            build = root.runtime_version, root.runtime_version_arn
-            environment.log_lines(environment.lines.restore_start(*build, function=fv.name, version=fv.version))
-        else:
-            environment.log_init_start(root.runtime_version, root.runtime_version_arn, again=heir_of is not None)
+        environment.log_init_start(root.runtime_version, root.runtime_version_arn, again=heir_of is not None)
         if root.broken:
             environment.initialised.set_result(entrypoint_failure(root.broken))
             return environment

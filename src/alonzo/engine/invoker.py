@@ -225,6 +225,8 @@ def _restored(environment: ExecutionEnvironment, failure: Failure | None) -> Res
     """
     assert environment.snap_start is not None
     restored = environment.snap_start.restored(environment.began)
+    if failure is not None:
+        environment.not_initialised(restored.duration_ms, failure)
     environment.log_lines(environment.lines.restore_report(restored.duration_ms, failure))
     if failure is not None and failure is environment.snap_start.error:
         text = "The afterRestore() runtime hook encountered an error. For more information, check the CloudWatch logs."

@@ -51,11 +51,9 @@ class PlatformEvents:
     # -- initialisation -----------------------------------------------------------------------------------------------
 
     def init_began(self, phase: str, runtime_version: str, runtime_version_arn: str) -> None:
-        """`phase` is "init", or "invoke" for one that is repeated within an invocation."""
+        """`phase` is "init", "invoke" for one that is repeated within an invocation, or "restore" from a snapshot."""
         self._phase = phase
-        record = {
-            "initializationType": self._fv.initialization_type,
-            "phase": phase,
+        record = self._initialisation() | {
             "functionName": self._fv.name,
             "functionVersion": self._fv.version,
             "instanceId": self._instance_id,
@@ -65,22 +63,27 @@ class PlatformEvents:
             record["runtimeVersion"] = runtime_version
         if runtime_version_arn:
             record["runtimeVersionArn"] = runtime_version_arn
-        self._emit("initStart", record)
+        self._emit("restoreStart" if phase == "restore" else "initStart", record)
+
+    def _initialisation(self) -> dict[str, Any]:
+        if self._phase == "restore":
+            return {}
+        return {"initializationType": self._fv.initialization_type, "phase": self._phase}
 
     def init_ended(self, init_ms: float, failure: Failure | None, extensions: Iterable[dict[str, Any]]) -> None:
         """The runtime and all extensions are ready, or not; `extensions` are platform.extension's records."""
-        record = {"initializationType": self._fv.initialization_type, "phase": self._phase}
-        done: dict[str, Any] = {**record, "status": "success"}
+        name = "restore" if self._phase == "restore" else "init"
+        done: dict[str, Any] = {**self._initialisation(), "status": "success"}
         report = {**done, "metrics": {"durationMs": round(init_ms, 3)}}
         if failure is not None:
             # A time-out has no error of its own; AWS's emulator says that its platform does it so.
             late = failure.status == "timeout"
             done |= {"status": "error", "errorType": "Runtime.Unknown" if late else failure.error_type}
             report |= {"status": failure.status} | ({} if late else {"errorType": failure.error_type})
-        self._emit("initRuntimeDone", done)
+        self._emit(f"{name}RuntimeDone", done)
         for extension in extensions:
             self._emit("extension", extension)
-        self._emit("initReport", report)
+        self._emit(f"{name}Report", report)
 
     # -- extensions ---------------------------------------------------------------------------------------------------
 
