@@ -339,7 +339,7 @@ def _constraints(shape: Shape) -> list[Constraint]:
             found.append((lambda value: len(value) >= low, f"Member must have length greater than or equal to {low}"))
         pattern = traits.get("pattern")
         if pattern is not None and not traits.get("enum"):
-            test = pattern_test(pattern)
+            test = _when_used(pattern) if "\\p" in pattern else pattern_test(pattern)
             # Better to accept a value than to refuse a good one.
             if test is not None:
                 found.append((test, f"Member must satisfy regular expression pattern: {pattern}"))
@@ -352,6 +352,20 @@ def _constraints(shape: Shape) -> list[Constraint]:
             shown = java_text(float(low)) if shape.type in ("float", "double") else low
             found.append((lambda value: value >= low, f"Member must have value greater than or equal to {shown}"))
     return found
+
+
+def _when_used(pattern: str) -> Callable[[str], bool]:
+    """A pattern's test, compiled when the first value comes. Those with Unicode's categories take up to a tenth of a
+    second, and are mostly those of tags, which few requests have.
+    """
+    tests: list[Callable[[str], bool]] = []
+
+    def test(value: str) -> bool:
+        if not tests:
+            tests.append(pattern_test(pattern) or (lambda value: True))
+        return tests[0](value)
+
+    return test
 
 
 def _enum(shape: Shape) -> list[Constraint]:
