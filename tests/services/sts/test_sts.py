@@ -69,6 +69,22 @@ async def test_trusting_an_account_leaves_it_to_its_policies(world) -> None:
     assert (await world.call("AssumeRole", ann, "sts", **params))["AssumedRoleUser"]["Arn"].endswith("/worker/xx")
 
 
+async def test_what_becomes_of_a_role_counts_at_once(world) -> None:
+    """Nobody gets credentials by a trust policy that has been replaced, nor of a role that was deleted or made anew."""
+    arn = await world.role()
+    ctx, params = world.service("lambda.amazonaws.com"), {"RoleArn": arn, "RoleSessionName": "xx"}
+    first = await world.call("AssumeRole", ctx, "sts", **params)
+    await world.call(
+        "UpdateAssumeRolePolicy", RoleName="worker", PolicyDocument=trust({"Service": "ec2.amazonaws.com"})
+    )
+    assert (await world.refused("AssumeRole", ctx, "sts", **params))[0] == "AccessDenied"
+    await world.call("DeleteRole", RoleName="worker")
+    assert (await world.refused("AssumeRole", ctx, "sts", **params))[0] == "AccessDenied"
+    assert await world.role() == arn
+    again = await world.call("AssumeRole", ctx, "sts", **params)
+    assert first["AssumedRoleUser"]["AssumedRoleId"] != again["AssumedRoleUser"]["AssumedRoleId"]
+
+
 async def test_the_external_id_must_be_right(world) -> None:
     """A trust policy's condition on sts:ExternalId is held."""
     condition = {"StringEquals": {"sts:ExternalId": "secret"}}

@@ -38,16 +38,28 @@ class Identities:
         self._db = db
         self._aws = aws
         self._permissions: dict[tuple[str, str, str], Permissions] = {}
+        self._roles: dict[str, RoleView | None] = {}
         #: Grows with every write; whoever keeps a decision compares it.
         self.generation = 0
 
     def changed(self) -> None:
         self.generation += 1
         self._permissions.clear()
+        self._roles.clear()
 
     # -- for STS ------------------------------------------------------------------------------------------------------
 
     def role(self, role_arn: str) -> RoleView | None:
+        try:
+            return self._roles[role_arn]
+        except KeyError:
+            pass
+        if len(self._roles) >= _KEPT:
+            self._roles.clear()
+        found = self._roles[role_arn] = self._load_role(role_arn)
+        return found
+
+    def _load_role(self, role_arn: str) -> RoleView | None:
         entity = self._by_arn(role_arn, "role")
         if entity is None or entity.arn != role_arn:
             return None
