@@ -110,3 +110,27 @@ async def test_another_place_is_refused(world: Any) -> None:
     """LATEST_PUBLISHED is the only place there is."""
     await world.create()
     assert (await world.fails("PublishVersion", FunctionName="f", PublishTo="ELSEWHERE")).code == "ValidationException"
+
+
+async def test_there_is_not_both_snap_start_and_provisioned_concurrency(world: Any) -> None:
+    """It is refused for a version with SnapStart, for an alias that leads to one, and for an alias that shall."""
+    text = "Provisioned Concurrency is not supported for SnapStart enabled functions."
+    await world.create(Publish=True)
+    await world.call("UpdateFunctionConfiguration", FunctionName="f", SnapStart={"ApplyOn": "PublishedVersions"})
+    await world.active()
+    assert (await world.call("PublishVersion", FunctionName="f"))["Version"] == "2"
+    routing = {"AdditionalVersionWeights": {"2": 0.5}}
+    await world.call("CreateAlias", FunctionName="f", Name="new", FunctionVersion="2")
+    await world.call("CreateAlias", FunctionName="f", Name="both", FunctionVersion="1", RoutingConfig=routing)
+    await world.call("CreateAlias", FunctionName="f", Name="old", FunctionVersion="1")
+    one: dict[str, Any] = {"FunctionName": "f", "ProvisionedConcurrentExecutions": 1}
+    for qualifier in ("2", "new", "both"):
+        error = await world.fails("PutProvisionedConcurrencyConfig", Qualifier=qualifier, **one)
+        assert (error.code, error.message, error.status) == ("InvalidParameterValueException", text, 400)
+    await world.call("PutProvisionedConcurrencyConfig", Qualifier="old", **one)
+    changes: tuple[dict[str, Any], ...] = ({"FunctionVersion": "2"}, {"RoutingConfig": routing})
+    for change in changes:
+        assert (await world.fails("UpdateAlias", FunctionName="f", Name="old", **change)).message == text
+    await world.call("UpdateAlias", FunctionName="f", Name="old", Description="still one version without it")
+    await world.call("DeleteProvisionedConcurrencyConfig", FunctionName="f", Qualifier="old")
+    await world.call("UpdateAlias", FunctionName="f", Name="old", FunctionVersion="2")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
 from alonzo.engine.function import FunctionVersion
+from alonzo.services.lambda_.errors import invalid
 from alonzo.services.lambda_.names import FunctionRef
 from alonzo.services.lambda_.state import State
 from alonzo.services.lambda_.store import functions, provisioned
@@ -17,6 +19,18 @@ from alonzo.services.lambda_.targets import engine_version
 log = logging.getLogger(__name__)
 
 Wanted = dict[str, tuple[FunctionVersion, int]]
+
+
+def refuse_snap_start(connection: Connection, key: Key, numbers: Iterable[str]) -> None:
+    """Raise InvalidParameterValueException where one of a function's versions has SnapStart.
+
+    AWS documents that there is not both; its text is not recorded, and this one follows those about other features.
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-limitations
+    """
+    for number in numbers:
+        version = functions.get_version(connection, key, number)
+        if version is not None and version.body.config["SnapStart"]["ApplyOn"] != "None":
+            raise invalid("Provisioned Concurrency is not supported for SnapStart enabled functions.")
 
 
 class Provisioning:

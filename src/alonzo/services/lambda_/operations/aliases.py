@@ -13,8 +13,9 @@ from alonzo.services.lambda_ import errors, paging
 from alonzo.services.lambda_.errors import conflict, function_not_found, invalid, not_found, untyped
 from alonzo.services.lambda_.models import LATEST, Alias
 from alonzo.services.lambda_.names import FunctionRef, function_ref
+from alonzo.services.lambda_.provisioning import refuse_snap_start
 from alonzo.services.lambda_.state import State, need_function
-from alonzo.services.lambda_.store import attachments, functions
+from alonzo.services.lambda_.store import attachments, functions, provisioned
 from alonzo.services.lambda_.store.code import Freed
 
 _PAGE = 50
@@ -77,6 +78,8 @@ async def update_alias(state: State, ctx: Context, params: Params) -> Result:
         version = params.get("FunctionVersion", alias.version)
         weights = _weights(params) if "RoutingConfig" in params else alias.weights
         _check_routes(connection, ref, version, weights)
+        if provisioned.get(connection, ref.key, name) is not None:
+            refuse_snap_start(connection, ref.key, (version, *weights))
         changed = replace(
             alias,
             version=version,

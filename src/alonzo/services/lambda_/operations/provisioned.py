@@ -13,6 +13,7 @@ from alonzo.services.lambda_ import paging
 from alonzo.services.lambda_.errors import conflict, function_not_found, invalid, not_found, untyped
 from alonzo.services.lambda_.models import LATEST, MIN_UNRESERVED, Function
 from alonzo.services.lambda_.names import FunctionRef, function_ref, is_alias
+from alonzo.services.lambda_.provisioning import refuse_snap_start
 from alonzo.services.lambda_.state import State, need_function
 from alonzo.services.lambda_.store import attachments, functions, provisioned
 from alonzo.services.lambda_.store.code import Freed
@@ -35,6 +36,7 @@ async def put_provisioned_concurrency_config(state: State, ctx: Context, params:
         found = functions.get_version(connection, ref.key, version)
         if found is not None and "TenancyConfig" in found.body.config:
             raise invalid("Provisioned concurrency is not supported for functions with tenant isolation.")
+        refuse_snap_start(connection, ref.key, provisioned.versions_of(connection, ref.key, ref.qualifier))
         function = need_function(connection, ref)
         others = [
             config for config in provisioned.of_function(connection, ref.key) if config.qualifier != ref.qualifier

@@ -71,6 +71,14 @@ def of_function(connection: Connection, key: Key) -> list[Config]:
     return [_with_shares(connection, Config(*row)) for row in rows.all()]
 
 
+def versions_of(connection: Connection, key: Key, qualifier: str) -> tuple[str, ...]:
+    """The versions that a qualifier leads to."""
+    if not is_alias(qualifier):
+        return (qualifier,)
+    alias = attachments.get_alias(connection, key, qualifier)
+    return (alias.version, *alias.weights) if alias is not None else ()
+
+
 def page(connection: Connection, key: Key, after: str, limit: int) -> list[Config]:
     rows = connection.execute(
         select(provisioned)
