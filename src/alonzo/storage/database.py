@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from alonzo.storage.errors import DiskFull, StorageError
@@ -65,7 +65,6 @@ class Database:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reader: Connection | None = None
         self._engine: Engine | None = None
-        self._reader_engine: Engine | None = None
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -73,13 +72,18 @@ class Database:
         """Open, create missing tables and start the writer. Raises StorageError with a plain sentence and the mend."""
         self._loop = asyncio.get_running_loop()
         _close_to_others(self._path)
-        self._engine = self._make_engine(NullPool)
-        self._reader_engine = self._make_engine(StaticPool)
+        self._engine = self._make_engine()
         try:
-            self._prepare_schema()
-            self._reader = self._reader_engine.connect()
-        except DatabaseError as error:
-            raise _plain(error, self._path) from error
+            # Stays open: when the last connection goes, SQLite moves its journal into the database, with two flushes.
+            self._reader = self._engine.connect()
+            self._prepare_schema(self._reader)
+        except BaseException as error:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+            if isinstance(error, DatabaseError):
+                raise _plain(error, self._path) from error
+            raise
         self._thread = threading.Thread(target=self._run_writer, name="alonzo-writer", daemon=True)
         self._thread.start()
 
@@ -93,14 +97,13 @@ class Database:
         self._thread = None
         if self._reader is not None:
             self._reader.close()
-        for engine in (self._engine, self._reader_engine):
-            if engine is not None:
-                engine.dispose()
+        if self._engine is not None:
+            self._engine.dispose()
 
-    def _make_engine(self, pool: type[NullPool] | type[StaticPool]) -> Engine:
+    def _make_engine(self) -> Engine:
         engine = create_engine(
             f"sqlite:///{self._path}",
-            poolclass=pool,
+            poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
             connect_args={"check_same_thread": False, "timeout": 10, "cached_statements": 512},
         )
@@ -118,30 +121,29 @@ class Database:
 
         return engine
 
-    def _prepare_schema(self) -> None:
-        assert self._engine is not None
+    def _prepare_schema(self, connection: Connection) -> None:
         wanted = _fingerprint(metadata)
-        with self._engine.connect() as connection:
-            connection.execute(text("CREATE TABLE IF NOT EXISTS alonzo_schema (version INTEGER, fingerprint TEXT)"))
-            row = connection.execute(text("SELECT version, fingerprint FROM alonzo_schema")).first()
-            if row is not None and row.version > SCHEMA_VERSION:
-                raise StorageError(
-                    f"The data folder {self._path.parent} was written by a newer Alonzo (schema {row.version}, this one"
-                    f" reads up to {SCHEMA_VERSION}). Upgrade Alonzo, or start with another --data-dir."
-                )
-            if row is not None and row.version == SCHEMA_VERSION and row.fingerprint == wanted:
-                return
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # one flush to disk for all tables
-            if row is None:
-                _create_at_once(connection)
-            else:
-                metadata.create_all(connection)
-            connection.execute(text("DELETE FROM alonzo_schema"))
-            connection.execute(
-                text("INSERT INTO alonzo_schema VALUES (:version, :fingerprint)"),
-                {"version": SCHEMA_VERSION, "fingerprint": wanted},
+        known = connection.execute(text("SELECT 1 FROM sqlite_master WHERE name = 'alonzo_schema'")).first()
+        row = connection.execute(text("SELECT version, fingerprint FROM alonzo_schema")).first() if known else None
+        if row is not None and row.version > SCHEMA_VERSION:
+            raise StorageError(
+                f"The data folder {self._path.parent} was written by a newer Alonzo (schema {row.version}, this one"
+                f" reads up to {SCHEMA_VERSION}). Upgrade Alonzo, or start with another --data-dir."
             )
-            connection.exec_driver_sql("COMMIT")
+        if row is not None and row.version == SCHEMA_VERSION and row.fingerprint == wanted:
+            return
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # one flush to disk for all tables
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS alonzo_schema (version INTEGER, fingerprint TEXT)")
+        if row is None:
+            _create_at_once(connection)
+        else:
+            metadata.create_all(connection)
+        connection.execute(text("DELETE FROM alonzo_schema"))
+        connection.execute(
+            text("INSERT INTO alonzo_schema VALUES (:version, :fingerprint)"),
+            {"version": SCHEMA_VERSION, "fingerprint": wanted},
+        )
+        connection.exec_driver_sql("COMMIT")
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
