@@ -127,7 +127,7 @@ class ExecutionEnvironment:
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._state = RuntimeState(self)
-        self._api = RuntimeApi(self._state, offers=fv.runtime.startswith("python"))
+        self._api = RuntimeApi(self._state, offers=fv.runtime.startswith(("python", "nodejs")))
         #: None once it is sure that there is nobody.
         self._company: Company | None = Company(self, shared.clock, shared.tasks, shared.ids)
         self._api.beside = self._company.serve

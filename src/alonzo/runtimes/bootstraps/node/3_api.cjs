@@ -1,5 +1,7 @@
 const CAUSE_LIMIT = 65_536;
 const API = '/2018-06-01/runtime';
+/** Up to this size a response's answer may come later. */
+const SMALL = 32_768;
 
 /**
  * The Runtime API over one kept connection: HTTP/1.1 written by hand, which starts faster than the `http` module.
@@ -14,9 +16,7 @@ class RuntimeApi {
     this.address = address;
     this.socket = null;
     this.awaited = null;
-    this.received = [];
-    this.size = 0;
-    this.expected = -1;
+    this.reset();
   }
 
   /** The next invocation: {headers, body}. */
@@ -25,11 +25,27 @@ class RuntimeApi {
     if (answer.status !== 200) {
       throw new Error(`Failed to get next invocation, error ${answer.status}`);
     }
+    const name = answer.headers['alonzo-connection'];
+    if (name !== undefined && this.socket !== null) {
+      // Whoever is somewhere in between, and waits for every answer, has connections of other names.
+      const { remoteAddress, remotePort, localAddress, localPort } = this.socket;
+      this.prompt = name === `${remoteAddress}:${remotePort} ${localAddress}:${localPort}`;
+    }
     return answer;
   }
 
-  respond(id, body) {
-    return this.request('POST', `/invocation/${encodeURIComponent(id)}/response`, body);
+  /** Whatever the answer is, the next invocation is asked for. So, over a connection that allows it, nobody waits. */
+  async respond(id, body) {
+    const path = `/invocation/${encodeURIComponent(id)}/response`;
+    if (!this.prompt || body.length > SMALL) {
+      await this.request('POST', path, body);
+      return;
+    }
+    this.owed = true;
+    this.write('POST', path, { ...lengthOf(body), 'Alonzo-Answer': 'later' });
+    this.socket.write(body);
+    this.socket.uncork();
+    this.socket.unref();
   }
 
   fail(id, error) {
@@ -49,8 +65,7 @@ class RuntimeApi {
   }
 
   request(method, path, body, headers = {}) {
-    const length = body === undefined ? {} : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) };
-    const answer = this.begin(method, path, { ...length, ...headers });
+    const answer = this.begin(method, path, body === undefined ? headers : { ...lengthOf(body), ...headers });
     if (body !== undefined) {
       this.socket.write(body);
     }
@@ -60,6 +75,13 @@ class RuntimeApi {
 
   /** Send a request's head; the caller sends the body and uncorks. A promise of {status, headers, body}. */
   begin(method, path, headers) {
+    this.write(method, path, headers);
+    return new Promise((resolve, reject) => {
+      this.awaited = { resolve, reject };
+    });
+  }
+
+  write(method, path, headers) {
     const socket = this.socket ?? this.connect();
     socket.ref();
     socket.cork();
@@ -69,9 +91,6 @@ class RuntimeApi {
     }
     // Written at once as far as the kernel takes it: what follows may be process.exit.
     socket.write(`${head}\r\n`, 'latin1');
-    return new Promise((resolve, reject) => {
-      this.awaited = { resolve, reject };
-    });
   }
 
   connect() {
@@ -107,6 +126,9 @@ class RuntimeApi {
     this.received = [];
     this.size = 0;
     this.expected = -1;
+    /** Whether answers to responses may come later; whether one is still to come, before that which is awaited. */
+    this.prompt = false;
+    this.owed = false;
   }
 
   receive(chunk) {
@@ -118,14 +140,25 @@ class RuntimeApi {
     if (this.size < this.expected) {
       return;
     }
-    const body = this.received.length === 1 ? this.received[0] : Buffer.concat(this.received);
-    const answer = { status: this.status, headers: this.headers, body: body.subarray(0, this.expected) };
-    this.reset();
+    const bytes = this.received.length === 1 ? this.received[0] : Buffer.concat(this.received);
+    const answer = { status: this.status, headers: this.headers, body: bytes.subarray(0, this.expected) };
+    const rest = bytes.subarray(this.expected);
+    this.received = [];
+    this.size = 0;
+    this.expected = -1;
+    if (this.owed) {
+      this.owed = false;
+      if (rest.length > 0) {
+        this.receive(rest);
+      }
+      return;
+    }
     const { awaited } = this;
     this.awaited = null;
     if (this.headers.connection === 'close') {
       this.socket.destroy();
       this.socket = null;
+      this.reset();
     } else {
       this.socket.unref();
     }
@@ -141,7 +174,9 @@ class RuntimeApi {
       return false;
     }
     const rest = bytes.subarray(end + 4);
-    const [first, ...lines] = bytes.latin1Slice(0, end).split('\r\n');
+    const text = bytes.latin1Slice(0, end);
+    // Header values are UTF-8 here: a client context may be anything.
+    const [first, ...lines] = (/[\x80-\xff]/.test(text) ? bytes.utf8Slice(0, end) : text).split('\r\n');
     this.received = [rest];
     this.size = rest.length;
     this.status = Number(first.split(' ', 2)[1]);
@@ -151,10 +186,13 @@ class RuntimeApi {
     this.headers = {};
     for (const line of lines) {
       const colon = line.indexOf(':');
-      // Header values are UTF-8 here: a client context may be anything.
-      this.headers[line.slice(0, colon).toLowerCase()] = Buffer.from(line.slice(colon + 1).trim(), 'latin1').toString();
+      this.headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
     }
     this.expected = Number(this.headers['content-length'] ?? 0);
     return true;
   }
+}
+
+function lengthOf(body) {
+  return { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) };
 }

@@ -37,16 +37,26 @@ async function rehearse() {
   ]);
 }
 
-/** A server that hands an event to whoever asks for one, and accepts every response. */
+/** A server that hands an event to whoever asks for one; what it accepted before that it says then. */
 function playRuntimeApi() {
   const answer = (head, body) => `HTTP/1.1 ${head}\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-  const event = answer(
-    '200 OK\r\nLambda-Runtime-Aws-Request-Id: rehearsal\r\nLambda-Runtime-Deadline-Ms: 0\r\nLambda-Runtime-Trace-Id: 1',
+  const event = (name) => answer(
+    '200 OK\r\nLambda-Runtime-Aws-Request-Id: rehearsal\r\nLambda-Runtime-Deadline-Ms: 0\r\nLambda-Runtime-Trace-Id: 1' +
+      `\r\nAlonzo-Connection: ${name}`,
     '{"key":["value",1]}',
   );
   const accepted = answer('202 Accepted\r\nContent-Type: application/json', '{"status":"OK"}\n');
   const server = require('net').createServer((socket) => {
-    socket.on('data', (request) => socket.write(request.latin1Slice(0, 3) === 'GET' ? event : accepted));
+    const { localAddress, localPort, remoteAddress, remotePort } = socket;
+    let owed = '';
+    socket.on('data', (bytes) => {
+      const requests = bytes.latin1Slice();
+      owed += requests.includes('POST ') ? accepted : '';
+      if (requests.includes('GET ')) {
+        socket.write(owed + event(`${localAddress}:${localPort} ${remoteAddress}:${remotePort}`));
+        owed = '';
+      }
+    });
     socket.on('error', () => {});
   });
   return new Promise((resolve, reject) => {
