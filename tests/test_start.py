@@ -17,7 +17,7 @@ _NOT_IMPORTED = {
     "unittest",
     "urllib3",
 }
-#: What a start reads and compiles of the services' models.
+#: Says what is there when nobody has asked for anything yet.
 _PROGRAM = """
 import asyncio, json, sys
 from alonzo.app import App
@@ -28,6 +28,9 @@ async def main():
     async with App(load_settings({"port": 0, "ephemeral": True, "isolation": "process"}, {})) as app:
         assert app.ready_line()
         operations = app._health()["services"]
+        for _ in range(100):  # the background work begins
+            await asyncio.sleep(0)
+        await asyncio.to_thread(sum, [])
         print(json.dumps([sorted(sys.modules), load_model.cache_info().currsize, operations]))
 
 asyncio.run(main())
@@ -35,7 +38,7 @@ asyncio.run(main())
 
 
 def test_a_start_does_only_what_the_first_answer_needs() -> None:
-    """Up to the ready line no service model has been read and no large library been imported."""
+    """Up to the first request no service model has been read and no large library been imported."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(_PROGRAM)], capture_output=True, text=True, timeout=60, check=False
     )

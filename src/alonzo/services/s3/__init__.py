@@ -54,9 +54,15 @@ def build(parts: Parts, queue: Queue) -> S3Service:
     async def start() -> None:
         state.start()
 
+    async def prepare() -> None:
+        """Load the checksums, 5 MB, when the first bucket is made or used: mostly before anything is put into it."""
+        await state.used.wait()
+        await asyncio.to_thread(crt)
+
     async def run() -> None:
-        await asyncio.to_thread(crt)  # so that the first put need not wait for it
-        await state.reap()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(prepare())
+            group.create_task(state.reap())
 
     async def stop() -> None:
         await state.remove_retired(now=True)

@@ -49,6 +49,8 @@ class State:
         self._queue = queue
         self._grace_s = grace_s
         self._buckets: dict[str, Bucket] = {}
+        #: Set once somebody has asked for a bucket that exists, or changed one.
+        self.used = asyncio.Event()
         self._last_id = 0
         self._leases: collections.Counter[str] = collections.Counter()
         self._retired: collections.deque[tuple[float, list[str]]] = collections.deque()
@@ -80,6 +82,7 @@ class State:
             bucket = self.db.read_nowait(lambda connection: bucket_store.get(connection, name))
             if bucket is not None:
                 self._buckets[name] = bucket
+                self.used.set()
         return bucket
 
     def bucket(self, name: str) -> Bucket:
@@ -91,6 +94,7 @@ class State:
 
     def forget(self, name: str) -> None:
         self._buckets.pop(name, None)
+        self.used.set()
 
     # -- transactions -------------------------------------------------------------------------------------------------
 
