@@ -213,6 +213,37 @@ async def test_more_than_memory_holds_waits_in_the_table(world: Any, monkeypatch
     assert len(ran) == 101
 
 
+async def test_what_a_full_memory_kept_out_is_taken_up_later(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs left in the table are found again, in their order, though nothing of their function runs any more."""
+    for where in ("lanes", "queue"):
+        monkeypatch.setattr(f"alonzo.engine.{where}.LANE_JOBS", 2)
+    monkeypatch.setattr("alonzo.engine.queue._LOADED", 4)
+    monkeypatch.setattr("alonzo.engine.settling._GATHER_S", 60.0)
+    gates, ran = {"f": asyncio.Event(), "g": asyncio.Event()}, list[str]()
+
+    async def invoke(fv: Any, invocation: Invocation) -> InvokeResult:
+        await gates[fv.name].wait()
+        ran.append(invocation.request_id)
+        return FINE
+
+    world.run_events_by(invoke)
+    for name in ("f", "g"):
+        world.function(name, "", reserved_concurrency=1)
+    queue = world.engine.queue
+    for n in range(8):
+        await queue.accept(event(n))
+    await queue.accept(event(8, "g"))
+    gates["f"].set()
+    await until(lambda: len(ran) == 3)
+    assert len(queue._loaded) == 4  # none of them is settled yet, and the last one waits
+    while len(ran) < 8:
+        await queue.flush()
+        await asyncio.sleep(0)
+    assert ran == [f"request-{n}" for n in range(8)]
+    gates["g"].set()
+    await until(lambda: len(ran) == 9)
+
+
 async def test_a_rolled_back_job_never_runs(world: Any) -> None:
     """A job whose transaction failed does not run, though memory had seen it."""
     world.function("f", "")

@@ -62,7 +62,7 @@ def enter(header: str, mark: str, ids: Ids, now: float) -> tuple[str, int]:
 def loops_of(header: str, function_arn: str) -> int:
     """How often a function ran in the chain before the invocation that has this header."""
     mark = mark_of(function_arn)
-    if mark not in header and "%" not in header:
+    if header.endswith(f"Lineage=1:{mark}:0") or (mark not in header and "%" not in header):
         return 0
     return _lineage(_fields(header).get("Lineage", "")).get(mark, 0)
 

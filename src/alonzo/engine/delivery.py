@@ -66,6 +66,8 @@ class Deliverer:
         self._clock = clock
         self._tasks = tasks
         self._functions = functions
+        self._source: FunctionSource | None = None
+        self._now = asyncio.get_running_loop().time
         self._retry_base_s = retry_base_s
         self._throttle_base_s = throttle_base_s
         self._limit = concurrency
@@ -88,7 +90,7 @@ class Deliverer:
         ready = self._queue.ready
         if not ready or self._pumping:
             return
-        self._rush.look(_now(), self._queue.arrivals)
+        self._rush.look(self._now(), self._queue.arrivals)
         self._pumping = True
         try:
             while ready and self._running < self._limit and not self._closing:
@@ -104,8 +106,9 @@ class Deliverer:
                 lane.running += 1
                 self._running += 1
                 self._start(job, lane)
-                self._queue.line_up(lane)
-                self._watch(lane)
+                if lane.jobs:
+                    self._queue.line_up(lane)
+                    self._watch(lane)
         finally:
             self._pumping = False
 
@@ -137,7 +140,7 @@ class Deliverer:
         most = self._lane_most if reserved is None else min(self._lane_most, reserved)
         growth = lane.growth
         if growth is None:
-            growth = lane.growth = Growth(first, most, _now())
+            growth = lane.growth = Growth(first, most, self._now())
             growth.limit = max(1, min(growth.limit, first - self._machine.starting()))
         elif growth.most == most:
             return growth
@@ -163,7 +166,7 @@ class Deliverer:
         growth = lane.growth
         if growth is not None and lane.jobs and lane.running >= lane.limit:
             # Nobody has looked lately: what was counted then, and how busy the machine was, is old.
-            now = _now()
+            now = self._now()
             growth.again(now)
             self._machine.idle(now)
             self._look_later()
@@ -174,7 +177,7 @@ class Deliverer:
     def _grow(self) -> None:
         """Look at every lane that has used up its places: see `growth`."""
         self._growing = None
-        machine, now = self._machine, _now()
+        machine, now = self._machine, self._now()
         idle = machine.idle(now)
         room, starting = machine.room(idle), machine.starting()
         again = False
@@ -213,13 +216,13 @@ class Deliverer:
             self._ended(job, lane, checked)
             return
         fv, config, growth = checked
-        began, epoch = _now(), growth.epoch
+        began, epoch = self._now(), growth.epoch
 
         def settled(result: InvokeResult | None, error: BaseException | None) -> None:
             settlement: Settlement | None = None
             try:
                 if result is not None:
-                    growth.ran(epoch, _now() - began)
+                    growth.ran(epoch, self._now() - began)
                 settlement = self._outcome(job, event, fv, config, result, error)
             finally:
                 self._ended(job, lane, settlement)
@@ -272,13 +275,16 @@ class Deliverer:
             return self._not_run(job, event, fv, config, error)
         job.tries += 1
         if not result.function_error:
-            return Settlement(job, follow_up=self._succeeded(event, fv, config, job, result))
+            follow_up = self._succeeded(event, fv, config, job, result) if config.on_success else ()
+            return Settlement(job, follow_up=follow_up)
         return self._function_failed(job, event, fv, config, result)
 
     def _resolve(self, event: AsyncEvent) -> tuple[FunctionVersion, EventConfig]:
-        functions = self._functions()
+        functions = self._source
         if functions is None:
-            raise RuntimeError("the engine has no source of functions")
+            functions = self._source = self._functions()
+            if functions is None:
+                raise RuntimeError("the engine has no source of functions")
         where = (event.account_id, event.region, event.function_name, event.qualifier)
         return functions.resolve(*where), functions.event_config(*where)
 
@@ -327,8 +333,6 @@ class Deliverer:
     def _succeeded(
         self, event: AsyncEvent, fv: FunctionVersion, config: EventConfig, job: Job, result: InvokeResult
     ) -> tuple[Delivery, ...]:
-        if not config.on_success:
-            return ()
         document = record(event, fv, "Success", job.tries, result, self._clock.now())
         return self._follow_up(lambda: to_destination(config.on_success, event, fv, document, success=True))
 
@@ -371,7 +375,7 @@ class Deliverer:
 
     async def _run_delivery(self, job: Job, delivery: Delivery, growth: Growth) -> Settlement | None:
         job.tries += 1
-        began, epoch = _now(), growth.epoch
+        began, epoch = self._now(), growth.epoch
         again_s: float | None = None
         service = self._dispatcher.services.get(delivery.service)
         handler = service.jobs.get(delivery.operation) if service is not None else None
@@ -401,12 +405,8 @@ class Deliverer:
                 return None
             log.exception("delivery %s failed", delivery.id)
             return self._back_off(job, repr(error), job.enqueued_at + _DELIVERY_AGE_S)
-        growth.ran(epoch, _now() - began)
+        growth.ran(epoch, self._now() - began)
         return Settlement(job, None if again_s is None else self._clock.now() + max(again_s, 0.001))
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _places(lane: Lane) -> int:

@@ -187,11 +187,16 @@ class Queue:
             self._put_by(jobs)
             self.wake()
             return
+        lanes = self.lanes
         for job in jobs:
-            if self._crowded():
+            if len(self._loaded) >= _LOADED or self._bytes >= _LOADED_BYTES:
+                self._starved = True
                 break  # found in the table from the cursor on, as soon as there is room
             self._cursor = job.seq
             self.arrivals += 1
+            lane = lanes.get(job.lane)
+            if lane is not None and lane.skipped_from is not None and lane.running:
+                continue  # behind others of its lane that are in the table only
             if self._wanted(job.seq, job.lane):
                 self._push(job)
         self.pump()
@@ -249,9 +254,13 @@ class Queue:
         self._scheduled = False
         if not self._open or self._loop is None:
             return
-        self._starved = False
+        starved, self._starved = self._starved, False
         now = self._clock.now()
         try:
+            if starved:
+                for lane in list(self.lanes.values()):
+                    if lane.skipped_from is not None and not lane.running:
+                        self._look_in_lane(lane)  # nothing of it runs whose end would make room
             if self._next_due <= now:
                 self._look_due(now)
             self._look_new()
@@ -310,7 +319,7 @@ class Queue:
         if after is None or lane.full or self._crowded():
             return
         now = self._clock.now()
-        limit = LANE_JOBS + lane.limit
+        limit = max(LANE_JOBS - len(lane.jobs), 1)
         rows = self._db.read_nowait(lambda connection: self._store.in_lane(connection, lane.name, after, now, limit))
         lane.skipped_from = None
         taken: list[tuple[int, int]] = []
@@ -381,8 +390,9 @@ class Queue:
         lane.bytes -= job.size
         if lane.skipped_from is not None and len(lane.jobs) < LANE_JOBS // 2:
             self._look_in_lane(lane)
-        self.line_up(lane)
-        if lane.empty:
+        if lane.jobs:
+            self.line_up(lane)
+        elif lane.empty:
             self.lanes.pop(lane.name, None)
 
     # -- settling -----------------------------------------------------------------------------------------------------
