@@ -19,7 +19,7 @@ from alonzo.core.dataclasses import dataclass, field
 from alonzo.core.errors import NotImplementedOperation
 from alonzo.core.ids import Ids
 from alonzo.protocol.model import load_model
-from alonzo.protocol.validate import validate
+from alonzo.protocol.validate import prepare_validation, validate
 from alonzo.storage import Blobs, Database
 
 Params = dict[str, Any]
@@ -163,6 +163,13 @@ class Dispatcher:
         for access in await found.access(ctx, operation, params):
             await self.authorize(ctx, access, denied_code=found.denied_code)
         return await handler(ctx, params)
+
+    def prepare(self, service: str, *operations: str) -> None:
+        """Read now, in any thread, what the first calls of these operations would read."""
+        if service in self._services:
+            for operation in operations:
+                self._handler(service, operation)
+                prepare_validation(load_model(service), operation)
 
     def _handler(self, service: str, operation: str) -> Handler:
         found = self._services.get(service)

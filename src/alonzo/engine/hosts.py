@@ -100,6 +100,8 @@ class LocalHost:
         self._serve_aws = serve_aws
         self._credentials = credentials
         self._found: dict[Path, tuple[str, ...]] = {}
+        self._dispatcher = parts.dispatcher
+        self._prepared = False
         self._internet = parts.settings.internet != "off"
         self._forks = parts.settings.cold_start == "fast"
         self._slowly = parts.settings.cold_start == "aws"
@@ -303,6 +305,10 @@ class LocalHost:
 
     async def prepare(self, fv: FunctionVersion) -> None:
         """Start what the version's environments will be forked from. Raises ServiceError as `start` does."""
+        if not self._prepared:  # it would cost the first environments, and those that start while they log, 20 ms
+            self._prepared = True
+            for service, operations in _NEEDED.items():
+                await asyncio.to_thread(self._dispatcher.prepare, service, *operations)
         zygote = self._zygote(await self._root(fv), fv)
         if zygote is not None:
             await self._sandbox.prepare(zygote)
@@ -345,6 +351,8 @@ class LocalHost:
 _START_SHARE_S = 0.5
 #: Initialisation before a snapshot. Source: execution-environment contract §9.
 SNAPSHOT_LIMIT_S = 130.0
+#: What every environment calls.
+_NEEDED = {"sts": ("AssumeRole",), "logs": ("CreateLogGroup", "CreateLogStream", "PutLogEvents")}
 #: Layers whose extensions are remembered: unpacked layers never change.
 _KEPT = 4096
 

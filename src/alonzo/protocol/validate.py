@@ -52,11 +52,17 @@ def validate(model: ServiceModel, operation: str, params: Mapping[str, Any]) -> 
     """Raise ServiceError (400, the service's code) unless `params` satisfy the operation's input shape."""
     check: Check | None = model.cache.get(("validate", operation))
     if check is None:
-        check = model.cache[("validate", operation)] = _compile_operation(model, operation)
+        check = prepare_validation(model, operation)
     problems: list[str] = []
     check(params, "", problems)
     if problems:
         raise _error(model, problems)
+
+
+def prepare_validation(model: ServiceModel, operation: str) -> Check:
+    """Do what else the first `validate` of the operation does."""
+    check = model.cache[("validate", operation)] = _compile_operation(model, operation)
+    return check
 
 
 def _error(model: ServiceModel, problems: list[str]) -> ServiceError:
