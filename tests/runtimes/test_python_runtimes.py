@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,6 +78,23 @@ async def test_each_interpreter_runs_awslambdaric(house, run, runtime, client):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("given", [{}, {"LC_CTYPE": "C.UTF-8"}, {"LANG": "POSIX"}])
+async def test_the_locale_is_utf_8_and_only_given_variables_say_so(house, run, given):
+    """Python's own choice of a locale shows where it would on AWS only; what the function was given is there."""
+    source = """
+    import locale, os, sys
+    def handler(event, context):
+        names = ("LANG", "LC_ALL", "LC_CTYPE")
+        here = {name: os.environ[name] for name in names if name in os.environ}
+        return [sys.getfilesystemencoding(), locale.getpreferredencoding().lower(), here]
+    """
+    function = await house.function({"app.py": textwrap.dedent(source)})
+    ran = await run(await house.runtimes.root(function), {}, given)
+    chosen = {"LC_CTYPE": "C.UTF-8"} if given.get("LANG") == "POSIX" else {}
+    assert ran.response() == ["utf-8", "utf-8", {"LANG": "en_US.UTF-8", **given, **chosen}]
+
+
+@pytest.mark.slow
 async def test_variables_are_those_of_aws(house, run):
     """The runtime's own variables are exactly the recorded ones, PYTHONPATH included although it is set late."""
     function = await house.function({"app.py": _LOOK.replace(", layered", "").replace("layered.VALUE", "0")})
@@ -84,7 +102,8 @@ async def test_variables_are_those_of_aws(house, run):
     assert seen["PYTHONPATH"] == "/var/runtime"
     assert seen["AWS_EXECUTION_ENV"] == "AWS_Lambda_python3.11"
     assert seen["_HANDLER"] == "app.handler"
-    assert {"LANG": "en_US.UTF-8", "TZ": ":UTC", "LC_CTYPE": "C.UTF-8", "SHLVL": "0"}.items() <= seen.items()
+    assert {"LANG": "en_US.UTF-8", "TZ": ":UTC", "SHLVL": "0"}.items() <= seen.items()
+    assert "LC_CTYPE" not in seen
     assert seen["PATH"] == "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
 
 

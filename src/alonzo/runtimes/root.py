@@ -24,6 +24,8 @@ USER_MAY_REPLACE = frozenset(
     {"AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL", "AWS_XRAY_CONTEXT_MISSING", "AWS_XRAY_DAEMON_ADDRESS"}
     | {"LANG", "LC_CTYPE", "LD_LIBRARY_PATH", "NODE_PATH", "PATH", "PYTHONPATH", "TZ"}
 )
+#: The first 3.x on Amazon Linux 2023, which lacks the locale that LANG names: there Python itself sets LC_CTYPE.
+_FIRST_WITHOUT_LOCALES = 12
 #: Roots kept in memory; a least recently used one is cheap to make again.
 _KEPT = 4096
 
@@ -129,7 +131,9 @@ def runtime_variables(runtime: ManagedRuntime, handler: str) -> dict[str, str]:
         variables["PATH"] = variables["PATH"].removeprefix("/var/lang/bin:")
         variables["LD_LIBRARY_PATH"] = variables["LD_LIBRARY_PATH"].removeprefix("/var/lang/lib:")
     if runtime.language == "python":
-        variables |= {"LC_CTYPE": "C.UTF-8", "PWD": "/var/task", "SHLVL": "0"}
+        variables |= {"PWD": "/var/task", "SHLVL": "0"}
+        if int(runtime.version.removeprefix("3.")) >= _FIRST_WITHOUT_LOCALES:
+            variables["LC_CTYPE"] = "C.UTF-8"
     if runtime.language == "nodejs":
         variables |= {"NODE_PATH": node_start.path(runtime.version), "PWD": "/var/task", "SHLVL": "0"}
     return variables

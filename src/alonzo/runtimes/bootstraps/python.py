@@ -144,8 +144,22 @@ def _rehearsal(main, path, opt):
     return lambda: rehearse(lambda: _begin(main, path, opt), folder)
 
 
+def _forget_coercion(environ):
+    """Take out LC_CTYPE where nobody gave it: where the system does not have the locale that LANG names, Python chooses
+    another one and says so in this variable. The choice stays in force. (Amazon Linux 2 has the locale.)"""
+    try:
+        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123
+            given = b"\0" + file.read()
+    except OSError:
+        return
+    if b"\0LC_CTYPE=" not in given:
+        del environ["LC_CTYPE"]
+
+
 def _start():
     environ = os.environ
+    if "LC_CTYPE" in environ and environ.get("LANG") == "en_US.UTF-8":
+        _forget_coercion(environ)
     if sys.flags.no_site:
         _complete_builtins()
     arguments = sys.argv[1:]
