@@ -201,6 +201,11 @@ class Queue:
                 self._push(job)
         self.pump()
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is known to be left to do: every job seen so far has ended, and its outcome is on disk."""
+        return not self._loaded and not self.lanes and not self._gathering
+
     async def list_jobs(
         self, account_id: str = "", region: str = "", function: str = "", *, limit: int = 1_000
     ) -> list[JobInfo]:
