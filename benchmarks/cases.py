@@ -21,7 +21,7 @@ from benchmarks.bursts import burst
 from benchmarks.figures import Figure, Measured, percentile
 from benchmarks.mappings import mappings
 from benchmarks.requests import invoke, signed, sqs_call
-from benchmarks.scale import thousand
+from benchmarks.scale import functions, thousand
 from benchmarks.setup import RUNTIME, Peak, durable_server, function, memory_mb
 from benchmarks.starts import HELLO, cold, density, node, provisioned, sdk, snapstart
 from benchmarks.streaming import streaming
@@ -280,6 +280,7 @@ CASES: dict[str, Case] = {
     "warm": warm,
     "burst": burst,
     "thousand": thousand,
+    "functions": functions,
     "density": density,
     "thumbnail": thumbnail,
     "events": events,

@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, text, update
 
 from alonzo.services.lambda_.models import (
     LATEST,
     LATEST_PUBLISHED,
-    WORTH_ANOTHER_TRY,
     Body,
     Code,
     Function,
@@ -22,6 +21,8 @@ from alonzo.services.lambda_.models import (
 from alonzo.services.lambda_.store import code as code_store
 from alonzo.services.lambda_.store.code import Freed
 from alonzo.services.lambda_.store.tables import (
+    IS_LATEST,
+    UNFINISHED,
     aliases,
     event_configs,
     functions,
@@ -164,15 +165,7 @@ def reserved_total(connection: Connection, account_id: str, region: str, *, but:
 
 def unfinished(connection: Connection) -> list[Version]:
     """Versions whose preparation a crash interrupted, or that only lacked a runtime or room."""
-    rows = connection.execute(
-        select(versions).where(
-            or_(
-                versions.c.state == "Pending",
-                versions.c.update_status == "InProgress",
-                versions.c.state_code.in_(WORTH_ANOTHER_TRY),
-            )
-        )
-    )
+    rows = connection.execute(select(versions).where(text(UNFINISHED)))
     return [_version(row) for row in rows]
 
 
@@ -180,7 +173,7 @@ def changed_last(connection: Connection, limit: int) -> list[Version]:
     """The functions that can run and were changed last, in any account and region."""
     rows = connection.execute(
         select(versions)
-        .where(versions.c.state == "Active", versions.c.number == 0)
+        .where(versions.c.state == "Active", text(IS_LATEST))
         .order_by(versions.c.modified.desc())
         .limit(limit)
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Float, Index, Integer, String, Table
 
-from alonzo.storage.database import metadata
+from alonzo.services.lambda_.models import WORTH_ANOTHER_TRY
+from alonzo.storage.database import metadata, only_where
 
 functions = Table(
     "lambda_functions",
@@ -16,6 +17,14 @@ functions = Table(
     Column("reserved_concurrency", Integer),
     Column("tags", String, nullable=False),
 )
+
+#: Versions whose preparation a crash interrupted, or that only lacked a runtime or room: few, whatever there is in all.
+UNFINISHED = (
+    "state = 'Pending' OR update_status = 'InProgress' OR state_code IN ("
+    + ", ".join(f"'{code}'" for code in WORTH_ANOTHER_TRY)
+    + ")"
+)
+IS_LATEST = "number = 0"
 
 #: `number` is 0 for `$LATEST`, 2**31 - 1 for `$LATEST.PUBLISHED`; `body` and `previous` are JSON.
 versions = Table(
@@ -35,6 +44,9 @@ versions = Table(
     Column("update_status", String, nullable=False),
     Column("update_reason", String, nullable=False),
     Column("update_code", String, nullable=False),
+    # A query finds its rows by one of these two only if it says the same in the same words.
+    Index("lambda_versions_unfinished", "name", **only_where(UNFINISHED)),
+    Index("lambda_versions_by_change", "modified", **only_where(IS_LATEST)),
 )
 
 #: One blob for one content in one account.
