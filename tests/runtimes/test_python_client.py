@@ -442,6 +442,60 @@ def test_heads_without_end_are_given_up(prepared):
         assert told.outcomes[1][0] == [2, "{}", "{}"]
 
 
+_HEADS = [
+    event(b"{}"),
+    event(b"{}", more=b"Alonzo-Connection: a b\r\n"),
+    event(b""),
+    event(b"{}", length=b"02"),
+    OK,
+    b"",
+]
+#: Put into a head, or in place of one of its bytes.
+_ODD = [
+    b" ",
+    b"\t",
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"\v",
+    b":",
+    b": ",
+    b"\xe9",
+    b"\0",
+    b"",
+    b"Content-Length: 2\r\n",
+    b"X: y\r\n",
+]
+
+
+def test_what_is_read_at_a_glance_is_read_alike():
+    """Whatever is changed in a plain event, it is read as the other way reads it, or left to that."""
+    spec = importlib.util.spec_from_file_location("_alonzo_answers", CLIENT.with_name("answers.py"))
+    assert spec is not None and spec.loader is not None
+    answers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(answers)
+    changed = [
+        head[:at] + odd + head[at + width :]
+        for head in _HEADS
+        for at in range(len(head))
+        for odd in _ODD
+        for width in (0, 1)
+    ]
+    read = 0
+    for data in (*_HEADS, *changed):
+        plain = answers.read_plain(data)
+        if plain is None:
+            continue
+        head, body = answers.split_head(None, data)
+        version, status, fields = answers.parse_head(head)
+        assert (version, plain) == (b"HTTP/1.1 ", (status, fields, body))
+        assert fields["content-length"] == str(len(body))
+        assert "connection" not in fields and "transfer-encoding" not in fields
+        read += 1
+    assert all(answers.read_plain(head) is not None for head in _HEADS[:3])
+    assert read > 500
+
+
 # -- the whole runtime -------------------------------------------------------------------------------------------------
 
 _APP = """

@@ -222,6 +222,9 @@ class _Connection:
         if data == self._usual:
             self._was_usual = True
             return self._usual_answer, True
+        answer = _answers.read_plain(data)
+        if answer is not None:
+            return answer, True
         first = data
         while True:
             head, data = _answers.split_head(sock, data)
