@@ -112,29 +112,22 @@ class Concurrency:
             self._reserve(account, arn, reserved)
         provisioned = function.provisioned
         covered = bool(provisioned) and function.provisioned_running.get(fv.version, 0) < provisioned.get(fv.version, 0)
-        if not covered:
-            self._check_room(account, function, reserved)
-        if rated:
-            self._check_rate(account, function, reserved)
+        if reserved is not None:
+            self._check_reserved(function, reserved, covered=covered, rated=rated)
+        else:
+            if not covered and account.unreserved >= self._limit - account.reserved_total - account.provisioned_total:
+                raise throttled("ConcurrentInvocationLimitExceeded")
+            most = self._limit * REQUESTS_PER_EXECUTION
+            if rated and not account.rate.take(self._monotonic(), most, most):
+                raise throttled("FunctionInvocationRateLimitExceeded")
         return self._lease(account, function, fv.version, covered=covered, pooled=reserved is None)
 
-    def _check_room(self, account: _Account, function: _Function, reserved: int | None) -> None:
-        if reserved is not None:
-            if function.on_demand >= reserved - sum(function.provisioned.values()):
-                raise throttled("ReservedFunctionConcurrentInvocationLimitExceeded")
-        elif account.unreserved >= self._limit - account.reserved_total - account.provisioned_total:
-            raise throttled("ConcurrentInvocationLimitExceeded")
-
-    def _check_rate(self, account: _Account, function: _Function, reserved: int | None) -> None:
-        now = self._monotonic()
-        if reserved is not None:
-            most = reserved * REQUESTS_PER_EXECUTION
-            if not function.rate.take(now, most, most):
-                raise throttled("ReservedFunctionInvocationRateLimitExceeded")
-        else:
-            most = self._limit * REQUESTS_PER_EXECUTION
-            if not account.rate.take(now, most, most):
-                raise throttled("FunctionInvocationRateLimitExceeded")
+    def _check_reserved(self, function: _Function, reserved: int, *, covered: bool, rated: bool) -> None:
+        if not covered and function.on_demand >= reserved - sum(function.provisioned.values()):
+            raise throttled("ReservedFunctionConcurrentInvocationLimitExceeded")
+        most = reserved * REQUESTS_PER_EXECUTION
+        if rated and not function.rate.take(self._monotonic(), most, most):
+            raise throttled("ReservedFunctionInvocationRateLimitExceeded")
 
     def _lease(
         self, account: _Account, function: _Function, version: str, *, covered: bool, pooled: bool

@@ -197,7 +197,9 @@ class ExecutionEnvironment:
         run.started = time.perf_counter()
         now = self._shared.clock.now()
         self._log(self.lines.start(request_id, fv.version), run, now)
-        self._arm(timeout_s)
+        due = self._due = self._loop.time() + timeout_s
+        if self._timer is None or self._timer_at > due:
+            self._arm(due)
         deadline_ms = int((now + timeout_s) * 1000)
         if self._company is not None:
             trace, arn = invocation.trace_header, invocation.invoked_arn
@@ -215,14 +217,10 @@ class ExecutionEnvironment:
             ),
         )
 
-    def _arm(self, timeout_s: float) -> None:
+    def _arm(self, due: float) -> None:
         """See to it that `_ring` is called at the run's end. A timer that rings too soon is left as it is: one that is
         set and taken back for each invocation costs more than one that finds nothing to do now and then."""
-        due = self._due = self._loop.time() + timeout_s
-        if self._timer is not None:
-            if self._timer_at <= due:
-                return
-            self._timer.cancel()
+        self._disarm()
         self._timer_at = due
         self._timer = self._loop.call_at(due, self._ring)
 
@@ -557,9 +555,7 @@ class ExecutionEnvironment:
     def _log(self, messages: list[str], run: Run | None = None, now: float | None = None) -> None:
         run = run or self._run
         shared = self._shared
-        at_ms = int((shared.clock.now() if now is None else now) * 1000)
-        for message in messages:
-            shared.logs.append(self.stream, at_ms, message)
+        shared.logs.extend(self.stream, int((shared.clock.now() if now is None else now) * 1000), messages)
         if run is not None and run.tail is not None:
             run.tail += messages
 

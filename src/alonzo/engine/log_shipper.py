@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -71,12 +71,20 @@ class LogShipper:
 
     def append(self, stream: LogStream, at_ms: int | None, message: str) -> None:
         """Add one event (`at_ms` None: now). Over the bounds it is dropped and counted."""
-        size = len(message) + _EVENT_OVERHEAD
+        self.extend(stream, int(self._clock.now() * 1000) if at_ms is None else at_ms, (message,))
+
+    def extend(self, stream: LogStream, at_ms: int, messages: Sequence[str]) -> None:
+        """Add some events of one moment, or none; `append` says when they are dropped."""
+        if not messages:
+            return
+        size = sum(map(len, messages)) + len(messages) * _EVENT_OVERHEAD
         waiting = stream.pending_bytes + size
         if self._bytes + size > TOTAL_LIMIT or waiting > _STREAM_MOST:
-            stream.dropped += 1
+            stream.dropped += len(messages)
             return
-        stream.pending.append((int(self._clock.now() * 1000) if at_ms is None else at_ms, message))
+        pending = stream.pending
+        for message in messages:
+            pending.append((at_ms, message))
         stream.pending_bytes = waiting
         self._bytes += size
         if stream not in self._dirty:

@@ -81,6 +81,8 @@ class Meter:
         self._db = db
         self._clock = clock
         self._waiting: dict[_Key, list[int]] = {}
+        #: Of the versions invoked since then, by identity: making a key costs as much as counting.
+        self._known: dict[int, tuple[FunctionVersion, list[int]]] = {}
         self._wake = asyncio.Event()
         self._day = ""
         self._day_begins = self._day_ends = 0.0
@@ -90,6 +92,19 @@ class Meter:
         now = self._clock.now()
         if not self._day_begins <= now < self._day_ends:
             self._turn(now)
+        known = self._known.get(id(fv))
+        sums = known[1] if known is not None else self._sums(fv)
+        sums[0] += 1
+        if report.failure is not None:
+            sums[1] += 1
+        sums[2] += report.billed_ms + (report.billed_restore_ms or 0)
+        sums[3] += int(report.duration_ms * 1000)
+        if report.init_ms is not None:
+            sums[4] += int(report.init_ms * 1000)
+            sums[5] += 1
+
+    def _sums(self, fv: FunctionVersion) -> list[int]:
+        """Where the version's invocations are counted until they are written."""
         key = (
             fv.account_id,
             fv.region,
@@ -100,20 +115,13 @@ class Meter:
             fv.architecture,
             fv.tmp_mib,
         )
-        sums = self._waiting.get(key)
-        if sums is None:
-            sums = self._waiting[key] = [0, 0, 0, 0, 0, 0]
-            self._wake.set()
-        sums[0] += 1
-        if report.failure is not None:
-            sums[1] += 1
-        sums[2] += report.billed_ms + (report.billed_restore_ms or 0)
-        sums[3] += int(report.duration_ms * 1000)
-        if report.init_ms is not None:
-            sums[4] += int(report.init_ms * 1000)
-            sums[5] += 1
+        sums = self._waiting.setdefault(key, [0, 0, 0, 0, 0, 0])
+        self._known[id(fv)] = (fv, sums)
+        self._wake.set()
+        return sums
 
     def _turn(self, now: float) -> None:
+        self._known = {}
         self._day = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
         self._day_begins = now // 86_400 * 86_400
         self._day_ends = self._day_begins + 86_400
@@ -136,6 +144,7 @@ class Meter:
     async def flush(self) -> None:
         """Make everything counted durable. What cannot be written stays counted."""
         waiting, self._waiting = self._waiting, {}
+        self._known = {}
         if not waiting:
             return
         rows = [dict(zip((*_KEYS, *_SUMS), (*key, *sums), strict=True)) for key, sums in waiting.items()]

@@ -57,7 +57,9 @@ class Pool:
         while idle := self.provisioned or self.idle:
             environment = idle.pop()
             since, environment.idle_since = environment.idle_since, math.inf  # the freezer must leave it alone
-            if self._fit(environment):
+            # Its role's credentials have to outlive the invocation.
+            life_s = environment.credentials.expires_at - self._clock.now()
+            if environment.phase is _IDLE and life_s >= self._life_s:
                 if environment.frozen:  # shorter waits say nothing of how long to keep it
                     self.times.used_after(self._clock.monotonic() - since)
                 return environment
@@ -85,10 +87,6 @@ class Pool:
         if self._waiters.pop(run, None) is not None:
             otherwise(run)
 
-    def _fit(self, environment: ExecutionEnvironment) -> bool:
-        life_s = environment.credentials.expires_at - self._clock.now()
-        return environment.phase is _IDLE and life_s >= self._life_s
-
     # -- what environments tell (environments.Keeper) -----------------------------------------------------------------
 
     def add(self, environment: ExecutionEnvironment) -> None:
@@ -105,7 +103,8 @@ class Pool:
 
     def environment_idle(self, environment: ExecutionEnvironment) -> None:
         self._finishing.discard(environment)
-        if self.retired or not self._fit(environment):
+        life_s = environment.credentials.expires_at - self._clock.now()
+        if self.retired or environment.phase is not _IDLE or life_s < self._life_s:
             environment.discard(keep_tmp=False)
             return
         if self._waiters:
@@ -121,7 +120,8 @@ class Pool:
                 return
         environment.idle_since = self._clock.monotonic()
         (self.provisioned if environment.provisioned else self.idle).append(environment)
-        self._pools.rested(environment)
+        if not environment.resting or not self._pools.watching:
+            self._pools.rested(environment)
 
     def environment_gone(self, environment: ExecutionEnvironment) -> None:
         self._finishing.discard(environment)
@@ -222,6 +222,8 @@ class Pools:
         self._times: OrderedDict[tuple[str, str], IdleTimes] = OrderedDict()
         self._resting: deque[tuple[float, float, ExecutionEnvironment]] = deque()
         self._freezer: asyncio.TimerHandle | None = None
+        #: Whether somebody looks after what can expire.
+        self.watching = False
         self._some_idle = asyncio.Event()
         #: Those that end first where there is no room, and since when they have been idle.
         self._least: deque[tuple[float, ExecutionEnvironment]] = deque()
@@ -247,7 +249,10 @@ class Pools:
 
     def take_nowait(self, fv: FunctionVersion) -> ExecutionEnvironment | None:
         """An idle environment, or None. It may be frozen."""
-        return self._pool(fv).take_nowait()
+        pool = self._pools.get((fv.arn, fv.version, fv.tenant))
+        if pool is None or pool.fv is not fv:
+            pool = self._pool(fv)
+        return pool.take_nowait()
 
     def wait_nowait(self, fv: FunctionVersion, run: Run, otherwise: Callable[[Run], None]) -> bool:
         """See `Pool.wait_nowait`."""
@@ -319,11 +324,11 @@ class Pools:
             self._resting.append((loop.time() + self._freeze_after_s, environment.idle_since, environment))
             if self._freezer is None:
                 self._freezer = loop.call_later(self._freeze_after_s, self._freeze)
-        if not self._some_idle.is_set():
-            self._some_idle.set()
+        self.noticed()
 
     def noticed(self) -> None:
         """There is something that can expire."""
+        self.watching = True
         self._some_idle.set()
 
     def _freeze(self) -> None:
@@ -354,6 +359,7 @@ class Pools:
         while True:
             due = min((pool.due(self._idle_timeout_s) for pool in self._live), default=math.inf)
             if due == math.inf:
+                self.watching = False
                 self._some_idle.clear()
                 await self._some_idle.wait()
                 continue

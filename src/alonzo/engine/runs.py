@@ -13,6 +13,8 @@ from alonzo.engine.streaming import ResponseStream
 
 log = logging.getLogger(__name__)
 
+_NOT_TAKEN = "request_id=%s the answer was not taken"
+
 #: Told the client's answer, or why there is none; once.
 Settled = Callable[[InvokeResult | None, BaseException | None], None]
 
@@ -63,25 +65,24 @@ class Run:
 
     def settle(self, result: InvokeResult) -> None:
         """Answer the client, if it is still there."""
+        settled, self.settled = self.settled, None
         if self.stream is not None:
             self.stream.end(result)
-        else:
-            self._tell(result, None)
+        elif settled is not None:
+            try:
+                settled(result, None)
+            except Exception:  # what the client's side does must not stop the environment's
+                log.exception(_NOT_TAKEN, self.invocation.request_id)
 
     def fail(self, error: BaseException) -> None:
+        settled, self.settled = self.settled, None
         if self.stream is not None:
             self.stream.fail(error)
-        else:
-            self._tell(None, error)
-
-    def _tell(self, result: InvokeResult | None, error: BaseException | None) -> None:
-        settled, self.settled = self.settled, None
-        if settled is None:
-            return
-        try:
-            settled(result, error)
-        except Exception:  # what the client's side does must not stop the environment's
-            log.exception("request_id=%s the answer was not taken", self.invocation.request_id)
+        elif settled is not None:
+            try:
+                settled(None, error)
+            except Exception:
+                log.exception(_NOT_TAKEN, self.invocation.request_id)
 
 
 def into(future: asyncio.Future[InvokeResult]) -> Settled:

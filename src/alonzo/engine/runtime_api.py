@@ -375,7 +375,12 @@ class _Connection(asyncio.Protocol):
         if self._offers and message.startswith(EVENT):
             self._offers = False
             message = EVENT + self._offer() + message[len(EVENT) :]
-        self._answer(message)
+        if self._owed and self._keep_alive and len(message) <= _JOINED:
+            # As `_answer` does, and on the path of every invocation.
+            self._answered, message, self._owed = True, self._owed + message, b""
+            self._transport.write(message)
+        else:
+            self._answer(message)
 
     def _offer(self) -> bytes:
         """The header field that names this connection by its two ends. A runtime that finds its own connection in it

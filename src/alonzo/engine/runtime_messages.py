@@ -56,7 +56,10 @@ def event_message(
     tenant: str = "",
 ) -> bytes:
     """The whole HTTP response that hands an invocation to a runtime. Empty headers are left out, as AWS does."""
-    trace = f"Lambda-Runtime-Trace-Id: {_clean(trace_header)}\r\n" if trace_header else ""
+    trace = ""
+    if trace_header:
+        clean = trace_header if trace_header.isprintable() else _clean(trace_header)
+        trace = f"Lambda-Runtime-Trace-Id: {clean}\r\n"
     head = (
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         f"Lambda-Runtime-Aws-Request-Id: {request_id}\r\n"
