@@ -70,6 +70,27 @@ async def test_the_death_of_a_zygote_leaves_its_environments_alone(folder: Path,
         await backend.sandbox.stop()
 
 
+async def test_a_new_host_is_told_of_its_zygotes(folder: Path, start_backend: Any) -> None:
+    """After the death of a host the next one forks environments from the same runtime as the first."""
+    backend = await start_backend("forked", folder)
+    try:
+        for number in range(2):
+            environment = await backend.create("import time; time.sleep(60)")
+            os.kill(backend.sandbox._process.pid, signal.SIGKILL)
+            assert (await asyncio.wait_for(environment.wait(), 30)).signal == signal.SIGKILL
+            await environment.release()
+            await backend.sandbox.stop()
+            await backend.sandbox.start()
+            if number:  # else the first environment that names it brings it
+                assert await backend.sandbox.prepare(backend.zygote)
+                assert (await backend.run(WHOSE)).output.strip() == "/var/zygote/zygote.py"
+            else:
+                assert (await backend.run("print('executed')")).output == "executed\n"
+                assert await backend.sandbox.prepare(backend.zygote)
+    finally:
+        await backend.sandbox.stop()
+
+
 async def test_stopping_leaves_no_zygote(folder: Path, start_backend: Any) -> None:
     """Nor the sandboxes that were forked from it and lay ready."""
     backend = await start_backend("forked", folder)

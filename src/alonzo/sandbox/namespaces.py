@@ -74,6 +74,9 @@ class NamespaceSandbox:
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
         ours.setblocking(False)
+        # A new host has been told of none.
+        self._zygotes.clear()
+        self._prepared.clear()
         told = {"PACKAGE": str(Path(__file__).parents[2]), "SOCKET": str(theirs.fileno()), "FOLDER": str(self._folder)}
         try:
             # Not asyncio's: its child watcher would need a thread of its own on Python 3.11.
