@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -223,3 +225,38 @@ def test_share_of_an_idle_tree() -> None:
     assert share.rest_s(5.0, 100.0) == 0.0
     assert share.rest_s(5.009, 100.01) == 0.0
     assert share.rest_s(5.06, 100.06) > 0.3
+
+
+_LATE = """
+import os, signal, socket
+from alonzo.sandbox import host
+
+class Quiet:
+    def __init__(self, control, folder): pass
+    def run(self):
+        if WHEN == "before":
+            os.kill(os.getpid(), signal.SIGTERM)
+    def close(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("closed", flush=True)
+
+class Signals:
+    SIGTERM, SIG_IGN = host._signal.SIGTERM, host._signal.SIG_IGN
+    sent = WHEN == "before"
+    def signal(self, number, action):
+        if action == self.SIG_IGN and not self.sent:
+            self.sent = True
+            os.kill(os.getpid(), signal.SIGTERM)
+        return signal.signal(number, action)
+
+host.Host, host._signal = Quiet, Signals()
+host.main(socket.socketpair()[0].detach(), "")
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+def test_a_host_clears_up_whenever_it_is_told_to_end(when: str) -> None:
+    """The signal may come before the control socket's end is noticed, just after it, and more than once."""
+    script = _LATE.replace("WHEN", repr(when))
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30, check=False)
+    assert (told.returncode, told.stdout, told.stderr) == (0, b"closed\n", b"")

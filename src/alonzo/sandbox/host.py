@@ -459,6 +459,7 @@ class Host:
 
 
 def _terminate(number: int, frame: object) -> None:
+    _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
     raise _Gone
 
 
@@ -482,11 +483,13 @@ def main(descriptor: int, folder: str) -> None:
     gc.collect()
     gc.freeze()
     try:
-        host.run()
+        try:
+            host.run()
+        finally:  # the socket's end may be noticed before the signal, which then comes any moment
+            _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
     except _Gone:
         pass
     finally:
-        _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
         host.close()
     with contextlib.suppress(OSError):
         wire.send(control, wire.pack(wire.STOPPED))
