@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from alonzo.testing import Server
 from benchmarks import load
+from benchmarks.asynchronous import events, notifications, objects, queues
 from benchmarks.bursts import burst
 from benchmarks.figures import Figure, Measured, percentile
 from benchmarks.mappings import mappings
@@ -109,83 +110,6 @@ def thumbnail() -> Iterator[Measured]:
         Figure("picture → thumbnail, warm", "ms", "median of 45", at_most=80),
         percentile(warm_times, 50),
         {"p95": percentile(warm_times, 95)},
-    )
-
-
-def events() -> Iterator[Measured]:
-    """Invoke(Event) of 1 KB, answered only when on disk, while the function runs them."""
-    with durable_server() as server:
-        function(server, "sink", HELLO)
-        server.client("lambda").put_function_concurrency(FunctionName="sink", ReservedConcurrentExecutions=2)
-        payload = b'{"filler": "' + b"x" * 1000 + b'"}'
-        request = invoke(server.endpoint, "sink", payload, X_Amz_Invocation_Type="Event")
-        one = load.run(server.endpoint, [request], connections=1, seconds=4).only(202)
-        many = load.run(server.endpoint, [request], connections=64, seconds=6).only(202)
-    yield Measured(
-        Figure("durable Event invokes, 64 connections", "/s", "1 KB, 202 after commit, 6 s", at_least=5000),
-        many.rate,
-        {"p50": many.percentile(50), "p99": many.percentile(99)},
-    )
-    yield Measured(
-        Figure("durable Event invoke p50, 1 connection", "ms", "1 KB, 202 after commit, 4 s", at_most=1.5),
-        one.percentile(50),
-        {"p99": one.percentile(99), "rate": one.rate},
-    )
-
-
-def objects() -> Iterator[Measured]:
-    """4 KiB objects: every put durable when answered."""
-    with durable_server() as server:
-        server.client("s3").create_bucket(Bucket="bench")
-        body = b"x" * 4096
-        puts = [signed(server.endpoint, "s3", "PUT", f"/bench/o{n}", body) for n in range(4000)]
-        load.run(server.endpoint, puts, connections=32, seconds=2)
-        put = load.run(server.endpoint, puts, connections=32, seconds=6).only(200)
-        gets = [signed(server.endpoint, "s3", "GET", f"/bench/o{n}") for n in range(1000)]
-        get = load.run(server.endpoint, gets, connections=32, seconds=6).only(200)
-    yield Measured(
-        Figure("S3 puts of 4 KiB, 32 connections", "/s", "durable, 6 s", at_least=1500),
-        put.rate,
-        {"p50": put.percentile(50)},
-    )
-    yield Measured(
-        Figure("S3 gets of 4 KiB, 32 connections", "/s", "6 s", at_least=3000), get.rate, {"p50": get.percentile(50)}
-    )
-
-
-def queues() -> Iterator[Measured]:
-    """Messages of 1 KB: sent, then received one by one, then deleted one by one."""
-    wanted = 20_000
-    with durable_server() as server:
-        client, endpoint = server.client("sqs"), server.endpoint
-        url = client.create_queue(QueueName="bench", Attributes={"VisibilityTimeout": "3600"})["QueueUrl"]
-        sending = sqs_call(endpoint, "SendMessage", QueueUrl=url, MessageBody="x" * 1000)
-        load.run(endpoint, [sending], connections=32, seconds=2)
-        sent = load.run(endpoint, [sending], connections=32, seconds=6).only(200)
-        client.purge_queue(QueueUrl=url)
-        load.run(endpoint, [sending], connections=32, seconds=60, count=wanted).only(200)
-        receiving, answers = sqs_call(endpoint, "ReceiveMessage", QueueUrl=url), list[bytes]()
-        received = load.run(endpoint, [receiving], connections=32, seconds=60, count=wanted, answers=answers).only(200)
-        handles = {json.loads(answer)["Messages"][0]["ReceiptHandle"] for answer in answers}
-        assert len(handles) == wanted
-        deleting = [sqs_call(endpoint, "DeleteMessage", QueueUrl=url, ReceiptHandle=handle) for handle in handles]
-        deleted = load.run(endpoint, deleting, connections=32, seconds=60, count=wanted).only(200)
-        left = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        assert left["ApproximateNumberOfMessagesNotVisible"] == left["ApproximateNumberOfMessages"] == "0"
-    yield Measured(
-        Figure("SQS SendMessage, 32 connections", "/s", "1 KB, answered when on disk, 6 s", at_least=4000),
-        sent.rate,
-        {"p50": sent.percentile(50), "p99": sent.percentile(99)},
-    )
-    yield Measured(
-        Figure(
-            "SQS receive and delete, 32 connections",
-            "/s",
-            f"{wanted} messages of 1 KB received, then deleted, one by one; messages per second of both together",
-            at_least=3000,
-        ),
-        1 / (1 / received.rate + 1 / deleted.rate),
-        {"receives": received.rate, "deletes": deleted.rate},
     )
 
 
@@ -285,6 +209,7 @@ CASES: dict[str, Case] = {
     "thumbnail": thumbnail,
     "events": events,
     "objects": objects,
+    "notifications": notifications,
     "queues": queues,
     "topics": topics,
     "mappings": mappings,
