@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alonzo.engine.idle_memory import IdleMemory
+from alonzo.sandbox.available import MachineMemory
 from alonzo.testing.clock import FakeClock, settle
 
 MIB = 1 << 20
@@ -196,6 +197,14 @@ async def passes(clock: FakeClock, check: Any) -> None:
         while not check():
             await clock.advance(1)
             await asyncio.sleep(0.005)
+
+
+async def test_the_bound_is_a_share_of_the_machine(make: Any) -> None:
+    """0 takes it away."""
+    async with make(idle_memory_percent=10.0) as world:
+        assert world.engine.pools.idle_memory.budget_bytes == MachineMemory().total / 10
+    async with make(idle_memory_percent=0.0) as world:
+        assert world.engine.pools.idle_memory.budget_bytes == math.inf
 
 
 async def test_the_engine_ends_the_function_that_starts_quickly(make: Any) -> None:
