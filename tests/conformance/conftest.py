@@ -2,7 +2,8 @@
 
 The server runs in a thread of this process so that one thing can be exchanged: where a runtime is not installed here,
 functions that name it are prepared with the Python that is (the scenarios name runtimes of every language, and most of
-them never invoke). Each test has an account of its own; the recordings' account stands for it in what is compared.
+them never invoke), and those of Node.js, where a test runs them (`nodes`), with one version of it. Each test has an
+account of its own; the recordings' account stands for it in what is compared.
 
 What was replayed is kept in `scenarios.json`, from which the page of conformance is made: `test_table.py` fails where
 it is not what this run replayed. `ALONZO_CONFORMANCE=write` writes it anew, after a whole run.
@@ -37,6 +38,7 @@ from alonzo.runtimes import runtime_variables
 HERE = Path(__file__).parent
 TABLE = HERE / "scenarios.json"
 RUNTIME = f"python3.{sys.version_info.minor}"
+NODE = "nodejs20.x"
 RECORDED_ACCOUNT = "111111111111"
 TRUST = {
     "Version": "2012-10-17",
@@ -85,6 +87,8 @@ class Server:
     """The application in a thread."""
 
     def __init__(self) -> None:
+        #: Whether functions of Node.js run.
+        self.nodes = False
         self._ready: threading.Event = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -111,17 +115,21 @@ class Server:
 
         async def root(function: Any) -> Any:
             await gate.wait()
-            made = await real(replace(function, runtime=RUNTIME))
+            is_node = self.nodes and function.runtime.startswith("nodejs")
+            made = await real(replace(function, runtime=NODE if is_node else RUNTIME))
             named = MANAGED.get(function.runtime)
-            if named is None or named.language != "python":
+            if named is None or named.language != ("nodejs" if is_node else "python"):
                 return made
-            # Another Python is in its place, with the variables that it has on AWS.
+            # Another version is in its place, with the variables that it has on AWS.
             return replace(made, env=runtime_variables(named, function.handler))
 
         arn = runtimes.version_arn
         runtimes.root = root
         runtimes.version_arn = lambda _, region: arn(RUNTIME, region)
         await runtimes.install(RUNTIME)
+
+    def install(self, runtime: str) -> None:
+        asyncio.run_coroutine_threadsafe(self.app.runtimes.install(runtime), self.loop).result(300)
 
     @property
     def endpoint(self) -> str:
@@ -138,6 +146,19 @@ def whole_server() -> Iterator[Server]:
     server = Server()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def node_installed(whole_server: Server) -> None:
+    whole_server.install(NODE)
+
+
+@pytest.fixture
+def nodes(whole_server: Server, node_installed: None) -> Iterator[None]:
+    """Functions of Node.js run, all on one version of it."""
+    whole_server.nodes = True
+    yield
+    whole_server.nodes = False
 
 
 class Objects:
