@@ -143,6 +143,7 @@ class Connection(asyncio.Protocol):
         "_expects",
         "_headers",
         "_parser",
+        "_prompted",
         "_receiving",
         "_shared",
         "_url",
@@ -164,6 +165,8 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         #: The parser is in the middle of nothing.
         self._between = True
+        #: Every request that is answered promptly: of them there is one at a time.
+        self._prompted = _Exchange(_PROMPTED, _NOTHING, True, False)
         self.lost = False
 
     # -- the transport's side -----------------------------------------------------------------------------------------
@@ -296,7 +299,9 @@ class Connection(asyncio.Protocol):
         """A request that came by itself, in one piece."""
         shared = self._shared
         if shared.prompt is not None:
-            self._current = _Exchange(_PROMPTED, _NOTHING, True, False)
+            exchange = self._prompted
+            exchange.keep_alive = True
+            self._current = exchange
             if shared.prompt(whole, self.client, self):
                 return
             self._current = None

@@ -14,6 +14,7 @@ import hmac
 import logging
 import re
 from collections.abc import Callable
+from itertools import chain
 from urllib.parse import quote, unquote
 
 from alonzo.core.errors import InternalFailure
@@ -52,7 +53,7 @@ _NOT_HERE = frozenset({"origin", "content-encoding"})
 #: Makes the answer of an error: model, operation, error, request id, protocol.
 Failure = Callable[[ServiceModel, str | None, BaseException, str, str | None], Response]
 #: Method, target of either kind (one begins with a slash, the other with a name), head of the signature, host, fields.
-_Key = tuple[str, str, str, str, tuple[str, ...]]
+_Key = tuple[str, str, str, str, tuple[tuple[str, str], ...]]
 
 
 class _Plan:
@@ -124,7 +125,7 @@ class Prompting:
         self._targets: frozenset[str] = frozenset()
         self._plans: dict[_Key, _Plan | None] = {}
         #: By all of their keys but the target.
-        self._kinds: dict[tuple[str, str, str, tuple[str, ...]], _Kind] = {}
+        self._kinds: dict[tuple[str, str, str, tuple[tuple[str, str], ...]], _Kind] = {}
 
     def __call__(self, whole: PlainHead, client: str, reply: Reply) -> bool:
         fields = whole.fields
@@ -135,7 +136,7 @@ class Prompting:
         if authorization is None:
             return False
         head, _, given = authorization.rpartition("Signature=")
-        telling: tuple[str, ...] = ()
+        telling: tuple[tuple[str, str], ...] = ()
         target = fields.get("x-amz-target")
         if target is not None:
             if target not in self._targets or whole.target != "/" or "smithy-protocol" in fields:
@@ -143,7 +144,7 @@ class Prompting:
         elif not whole.target.startswith(prefixes):
             return False
         elif not self._telling.isdisjoint(fields):
-            telling = tuple([f"{name}:{fields[name]}" for name in sorted(self._telling.intersection(fields))])
+            telling = tuple([item for item in whole.items if item[0] in self._telling])
         key: _Key = (whole.method, target or whole.target, head, fields.get("host", ""), telling)
         try:
             plan = self._plans[key]
@@ -226,7 +227,7 @@ class Prompting:
         return self._prefixes
 
     def _remember(self, key: _Key, plan: _Plan | None) -> _Plan | None:
-        if sum(len(part) for part in (*key[:4], *key[4])) <= _MAX_PART:
+        if sum(len(part) for part in (*key[:4], *chain.from_iterable(key[4]))) <= _MAX_PART:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
             self._plans[key] = plan
