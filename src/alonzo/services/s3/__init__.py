@@ -55,8 +55,9 @@ def build(parts: Parts, queue: Queue) -> S3Service:
         state.start()
 
     async def prepare() -> None:
-        """Load the checksums, 5 MB, when the first bucket is made or used: mostly before anything is put into it."""
+        """Load the checksums a while after a bucket was first made or used, not in the way of what comes with that."""
         await state.used.wait()
+        await state.clock.sleep(1.0)
         await asyncio.to_thread(crt)
 
     async def run() -> None:

@@ -24,10 +24,16 @@ class Digest(Protocol):
 
 @cache
 def crt() -> Any:
-    """AWS's own checksums. Loaded on first use: it is a tenth of the time in which the server starts."""
+    """AWS's own checksums. Loaded on first use: 40 ms, and 5 MB."""
     from awscrt import checksums
 
     return checksums
+
+
+def _crc32() -> Callable[[bytes, int], int]:
+    """AWS's where it has been loaded: it is the faster one. What boto3 sends need not wait for that."""
+    loaded: Callable[[bytes, int], int] = crt().crc32 if crt.cache_info().currsize else binascii.crc32
+    return loaded
 
 
 class _Crc:
@@ -49,7 +55,7 @@ class _Crc:
 
 _MAKE: dict[str, Callable[[], Digest]] = {
     "CRC64NVME": lambda: _Crc(crt().crc64nvme, 8),
-    "CRC32": lambda: _Crc(crt().crc32, 4),
+    "CRC32": lambda: _Crc(_crc32(), 4),
     "CRC32C": lambda: _Crc(crt().crc32c, 4),
     "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
     "SHA256": hashlib.sha256,
