@@ -82,6 +82,27 @@ async def _soon(check: Any) -> bool:
     return True
 
 
+_LAST = """
+import os
+class Last(dict):
+    def __del__(self):
+        os._exit(3)
+count = 0
+def handler(event, context):
+    global count
+    count += 1
+    return Last(n=count) if count == 3 else {"n": count}
+"""
+
+
+@pytest.mark.slow
+async def test_an_end_after_the_answer(world: Any) -> None:
+    """What a function does once its response has left, if only to end, takes nothing from the client."""
+    fv = world.function("f", _LAST)
+    answers = [json.loads((await world.invoke(fv, b"{}")).payload) for _ in range(9)]
+    assert answers == [{"n": n} for n in (1, 2, 3)] * 3
+
+
 @pytest.mark.slow
 async def test_a_time_out(world: Any) -> None:
     """A function that runs too long is answered Sandbox.Timedout; a new process goes on with the same /tmp."""
