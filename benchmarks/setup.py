@@ -98,12 +98,14 @@ def _processes() -> dict[int, list[int]]:
 
 def memory_of(server: int, init: str) -> list[float]:
     """Private memory, in MB, of each environment of the server `server`: its init, whose command line is `init`, and
-    the processes below it."""
+    the processes below it. Those that lie ready, without a function's package, are not counted."""
     children, found = _processes(), []
     for host in children.get(server, ()):
         for leader in children.get(host, ()):
             try:
                 if not Path(f"/proc/{leader}/cmdline").read_text().startswith(init):
+                    continue
+                if " /var/task " not in Path(f"/proc/{leader}/mountinfo").read_text():
                     continue
                 private = 0.0
                 for pid in (leader, *children.get(leader, ())):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import statistics
 import time
 import zipfile
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 
 from alonzo.testing import Server
 from benchmarks import load
+from benchmarks.bursts import BUSY
 from benchmarks.figures import Figure, Measured, percentile
 from benchmarks.requests import invoke
 from benchmarks.setup import RUNTIME, durable_server, function, memory_of
@@ -17,7 +19,6 @@ from benchmarks.setup import RUNTIME, durable_server, function, memory_of
 HELLO = "def handler(event, context):\n    return {'ok': 1}\n"
 _SDK = "import boto3\ns3 = boto3.client('s3')\n" + HELLO
 _NODE = "exports.handler = async () => ({ ok: 1 });\n"
-_SLEEP = "import time\ndef handler(event, context):\n    time.sleep(1)\n    return {'ok': 1}\n"
 _SLOW = "import time\ntime.sleep(2)\n" + _SDK
 #: SnapStart needs Python 3.12 or newer.
 _SNAPSTART = "python3.13"
@@ -156,8 +157,9 @@ def density() -> Iterator[Measured]:
     """Private memory of idle Python environments, each after one invocation."""
     count = 40
     with durable_server() as server:
-        function(server, "idle", _SLEEP, MemorySize=128)
-        request = invoke(server.endpoint, "idle")
+        function(server, "idle", BUSY, MemorySize=128)
+        # Busy until all have begun, or some would take a second invocation and others never be made.
+        request = invoke(server.endpoint, "idle", json.dumps({"until": time.time() + 15}).encode())
         load.run(server.endpoint, [request], connections=count, seconds=60, count=count).only(200)
         time.sleep(1)
         assert server.process is not None

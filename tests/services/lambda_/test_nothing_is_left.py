@@ -50,6 +50,14 @@ def command(pid: int) -> str:
         return ""
 
 
+def is_somebodys(pid: int) -> bool:
+    """Whether this is the init of a function's environment: those that lie ready have no package yet."""
+    try:
+        return command(pid).startswith("alonzo-init") and " /var/task " in Path(f"/proc/{pid}/mountinfo").read_text()
+    except OSError:
+        return False
+
+
 def what_is_there(server: Server, data: Path) -> dict[str, Any]:
     """Everything that a function could have left, counted."""
     assert server.process is not None
@@ -64,9 +72,9 @@ def what_is_there(server: Server, data: Path) -> dict[str, Any]:
     for folder in ("blobs", "code"):
         found[folder] = sum(len(files) for _, _, files in os.walk(data / folder))
     processes = descendants(pid)
-    # What lies ready grows with what was wanted at a time, up to a bound; an init with an order is somebody's.
+    # What lies ready grows with what was wanted at a time, up to a bound.
     assert len(processes) < 200
-    found["environments"] = sum(command(one).startswith("alonzo-init") for one in processes)
+    found["environments"] = sum(is_somebodys(one) for one in processes)
     # The server and its sandbox host are the two that stay.
     found["mounts"] = [len(Path(f"/proc/{one}/mountinfo").read_text().splitlines()) for one in processes[:2]]
     found["cgroups"] = sum(
