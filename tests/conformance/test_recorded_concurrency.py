@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -174,8 +175,28 @@ async def test_provisioned_moves_with_its_alias(world: Any, scenario: Any, make_
     await world.active("fn-1")
     await s("get_function_after_update", "GetFunctionConfiguration", **FN)
     await s("publish_version_2", "PublishVersion", **FN)
+    # Until the new version's environments are there the old one's stay, and are shown.
+    world.runtimes.gate.clear()
     await s("update_alias", "UpdateAlias", **FN, Name="live", FunctionVersion="2")
+    await s("get_provisioned_config_after_alias_move", GET, **FN, Qualifier="live")
+    async with asyncio.timeout(30):
+        while leaving(world) != (1, 1):
+            await asyncio.sleep(0.01)
+    await s("get_provisioned_config_after_alias_move", GET, **FN, Qualifier="live")
+    assert json.loads((await world.call("Invoke", **FN, Qualifier="1", Payload=b"[1]"))["Payload"]) == [1]
+    world.runtimes.gate.set()
     await ready(world, "live")
+    assert leaving(world) == (0, 0)
     await s("provisioned_concurrency_notfound", GET, **FN, Qualifier="1")
-    # Until the new version's environments are there AWS goes on showing the old one's.
-    assert set(s.steps) - s.seen == {"get_provisioned_config_after_alias_move"}
+    assert s.seen == set(s.steps)
+
+
+def leaving(world: Any) -> tuple[int, int]:
+    """How many provisioned environments there are that their alias has been moved away from, and how many are free."""
+    arn = f"arn:aws:lambda:us-east-1:{world.account}:function:fn-1"
+
+    async def look() -> tuple[int, int]:
+        found: tuple[int, int] = world.server.app.engine.leaving(arn, {"2"})
+        return found
+
+    return asyncio.run_coroutine_threadsafe(look(), world.server.loop).result(30)

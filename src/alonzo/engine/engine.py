@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from alonzo.dispatch import Parts
 from alonzo.engine.concurrency import Concurrency
@@ -179,6 +179,10 @@ class Engine:
     def provisioned(self, function_arn: str, version: str) -> Provisioned | None:
         """How far that is; None where nothing is wanted."""
         return self.provisioner.state(function_arn, version)
+
+    def leaving(self, function_arn: str, kept: Collection[str]) -> tuple[int, int]:
+        """How many provisioned environments there still are of other versions than `kept`; how many are free."""
+        return self.provisioner.leaving(function_arn, kept)
 
     def code_in_use(self) -> set[str]:
         """SHA-256 of every package that an environment was made of and may still read."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from alonzo.core.clock import Clock
 from alonzo.core.dataclasses import dataclass, field, replace
@@ -77,6 +77,8 @@ class Provisioner:
         self._clock = clock
         self._tasks = tasks
         self._wants: dict[tuple[str, str], _Want] = {}
+        #: By function: what is wanted no longer, and stays until what replaces it is there.
+        self._leaving: dict[str, list[_Want]] = {}
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._wanted = asyncio.Event()
         self.closing = False
@@ -85,20 +87,22 @@ class Provisioner:
     def provision(
         self, account_id: str, region: str, function_arn: str, wanted: Mapping[str, tuple[FunctionVersion, int]]
     ) -> None:
-        """From now on the function's versions have these environments, and its other versions none."""
+        """From now on the function's versions have these environments, and its other versions none, as soon as these
+        are there."""
         counts = {version: count for version, (_, count) in wanted.items()}
         self._concurrency.provision(account_id, region, function_arn, counts)
         for key in [key for key in self._wants if key[0] == function_arn and key[1] not in wanted]:
             want = self._wants.pop(key)
             want.stop()
-            self._shrink(want)
+            self._leaving.setdefault(function_arn, []).append(want)
         for version, (fv, count) in wanted.items():
             self._set(fv, version, count)
+        self._settle(function_arn)
 
     def _set(self, fv: FunctionVersion, version: str, count: int) -> None:
         key = (fv.arn, version)
         fv = replace(fv, initialization_type=KIND, snap_start=False)
-        want = self._wants.get(key)
+        want = self._wants.get(key) or self._take_back(key)
         if want is not None and want.fv.revision != fv.revision:
             want.stop()
             self._shrink(want)
@@ -120,6 +124,13 @@ class Provisioner:
         allocated = len(want.environments)
         used = self._concurrency.provisioned_running(function_arn, version)
         return Provisioned(want.count, allocated, max(0, allocated - used), want.reason)
+
+    def leaving(self, function_arn: str, kept: Collection[str]) -> tuple[int, int]:
+        """How many environments there still are of versions other than `kept`, and how many of them are free."""
+        wants = [want for (arn, version), want in self._wants.items() if arn == function_arn and version not in kept]
+        wants += self._leaving.get(function_arn, ())
+        environments = [environment for want in wants for environment in want.environments]
+        return len(environments), sum(environment.usable for environment in environments)
 
     def close(self) -> None:
         self.closing = True
@@ -157,6 +168,22 @@ class Provisioner:
             if environment.usable and environment.keeper is not None:
                 environment.discard(keep_tmp=False)
 
+    def _take_back(self, key: tuple[str, str]) -> _Want | None:
+        """What is leaving is wanted again."""
+        for want in self._leaving.get(key[0], ()):
+            if want.fv.version == key[1]:
+                self._leaving[key[0]].remove(want)
+                self._wants[key] = want
+                return want
+        return None
+
+    def _settle(self, function_arn: str) -> None:
+        """Let go of what is leaving once all that is wanted is there, or cannot be had."""
+        wants = [want for (arn, _), want in self._wants.items() if arn == function_arn]
+        if not any(len(want.environments) < want.count and not want.reason for want in wants):
+            for want in self._leaving.pop(function_arn, ()):
+                self._shrink(want)
+
     async def _replace(self, want: _Want, old: ExecutionEnvironment) -> None:
         want.making += 1
         await self._make(want)
@@ -168,6 +195,8 @@ class Provisioner:
 
     def _gone(self, environment: ExecutionEnvironment) -> None:
         """One of them ended: put another in its place."""
+        for left in self._leaving.get(environment.fv.arn, ()):
+            left.environments.discard(environment)
         want = self._wants.get((environment.fv.arn, environment.fv.version))
         if want is not None and environment in want.environments:
             want.environments.discard(environment)
@@ -201,6 +230,7 @@ class Provisioner:
             environment.provisioned = True
             assert environment.keeper is not None
             environment.keeper.environment_idle(environment)
+            self._settle(want.fv.arn)
 
     async def _initialise(self, want: _Want) -> tuple[ExecutionEnvironment | None, str]:
         fv = want.fv
@@ -228,6 +258,7 @@ class Provisioner:
 
     def _try_again(self, want: _Want, reason: str) -> None:
         want.reason = reason
+        self._settle(want.fv.arn)
         if want.again is not None or self.closing:
             return
 

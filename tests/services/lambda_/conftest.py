@@ -137,6 +137,9 @@ class FakeEngine:
     def provisioned(self, function_arn: str, version: str) -> Any:
         return None
 
+    def leaving(self, function_arn: str, kept: Any) -> tuple[int, int]:
+        return 0, 0
+
     async def prepare(self, version: FunctionVersion) -> None:
         self.prepared.append(version.arn)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from alonzo.engine.function import FunctionVersion, Invocation, InvokeResult
@@ -117,6 +117,9 @@ class Engine(Protocol):
 
     def provisioned(self, function_arn: str, version: str) -> Provisioned | None:
         """How far that is; None where nothing is wanted."""
+
+    def leaving(self, function_arn: str, kept: Collection[str]) -> tuple[int, int]:
+        """How many provisioned environments there still are of other versions than `kept`; how many are free."""
 
     def code_in_use(self) -> set[str]:
         """SHA-256 of every package that an environment was made of and may still read."""

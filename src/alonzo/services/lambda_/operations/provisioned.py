@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection
@@ -55,11 +56,12 @@ async def put_provisioned_concurrency_config(state: State, ctx: Context, params:
 async def get_provisioned_concurrency_config(state: State, ctx: Context, params: Params) -> Result:
     ref = _need_published(function_ref(ctx, params["FunctionName"], params["Qualifier"]))
 
-    def read(connection: Connection) -> Config | None:
+    def read(connection: Connection) -> list[Config]:
         _version_of(connection, ref)
-        return provisioned.get(connection, ref.key, ref.qualifier)
+        return provisioned.of_function(connection, ref.key)
 
-    config = await state.read(read)
+    configs = await state.read(read)
+    config = next((config for config in configs if config.qualifier == ref.qualifier), None)
     if config is None:
         raise ServiceError(
             "ProvisionedConcurrencyConfigNotFoundException",
@@ -67,7 +69,7 @@ async def get_provisioned_concurrency_config(state: State, ctx: Context, params:
             status=404,
             fields={"Type": "User"},
         )
-    return _present(state, config)
+    return _present(state, config, _versions(configs))
 
 
 async def delete_provisioned_concurrency_config(state: State, ctx: Context, params: Params) -> Result:
@@ -86,13 +88,16 @@ async def list_provisioned_concurrency_configs(state: State, ctx: Context, param
     limit = min(params.get("MaxItems", _PAGE), _PAGE)
     (after,) = paging.decode(params.get("Marker"), ("",))
 
-    def read(connection: Connection) -> list[Config]:
+    def read(connection: Connection) -> tuple[list[Config], list[Config]]:
         need_function(connection, FunctionRef(*ref.key))
-        return provisioned.page(connection, ref.key, after, limit + 1)
+        found = provisioned.page(connection, ref.key, after, limit + 1)
+        return found, provisioned.of_function(connection, ref.key)
 
-    items, token = paging.page(await state.read(read), limit, lambda config: (config.qualifier,))
+    found, configs = await state.read(read)
+    items, token = paging.page(found, limit, lambda config: (config.qualifier,))
+    kept = _versions(configs)
     shown = [
-        {"FunctionArn": FunctionRef(*config.key, config.qualifier).qualified_arn, **_present(state, config)}
+        {"FunctionArn": FunctionRef(*config.key, config.qualifier).qualified_arn, **_present(state, config, kept)}
         for config in items
     ]
     return {"ProvisionedConcurrencyConfigs": shown, **({"NextMarker": token} if token else {})}
@@ -152,8 +157,13 @@ def _check_room(state: State, connection: Connection, function: Function, reques
         )
 
 
-def _present(state: State, config: Config) -> Result:
-    """The configuration with what the engine has made of it so far."""
+def _versions(configs: Iterable[Config]) -> set[str]:
+    return {number for config in configs for number, _ in config.shares}
+
+
+def _present(state: State, config: Config, kept: Collection[str]) -> Result:
+    """The configuration with what the engine has made of it so far. Where an alias was moved, its environments are
+    those of the version before (of none of `kept`, which all configurations name) until the new one's are there."""
     arn = FunctionRef(*config.key).arn
     found = [state.engine.provisioned(arn, version) for version, _ in config.shares]
     states = [each for each in found if each is not None]
@@ -162,8 +172,11 @@ def _present(state: State, config: Config) -> Result:
     reason = next((each.reason for each in states if each.reason), "")
     if reason:
         return _show(config, allocated, available, "FAILED", reason)
-    status = "READY" if allocated >= config.requested else "IN_PROGRESS"
-    return _show(config, allocated, available, status, "")
+    if allocated >= config.requested:
+        return _show(config, allocated, available, "READY", "")
+    before, free = state.engine.leaving(arn, kept)
+    allocated, available = min(config.requested, allocated + before), min(config.requested, available + free)
+    return _show(config, allocated, available, "IN_PROGRESS", "")
 
 
 def _show(config: Config, allocated: int, available: int, status: str, reason: str) -> Result:
