@@ -262,9 +262,16 @@ async def test_a_warm_invoke_costs_little(world: Any) -> None:
     assert best < 100e-6
 
 
+def known(world: Any, named: dict[str, str]) -> Any:
+    """What a prompt invocation would find, which asks nobody."""
+    call = Call(world.ctx.principal, "111111111111", "us-east-1", named, b"", "r", "", "", lambda *_: None)
+    return world.dispatcher.services["lambda"].prompt["Invoke"].find(call)
+
+
 async def test_a_function_is_known_before_its_first_invocation(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looking it up is done when it becomes active: the first call reads nothing of it, by name or by ARN."""
+    """Looking it up is done when it has become active: the first call reads nothing of it, by name or by ARN."""
     await world.create()
+    await world.until(lambda: known(world, {"FunctionName": "f"}))
     read: list[object] = []
     reads = world.db.read_nowait
     monkeypatch.setattr(world.db, "read_nowait", lambda query: read.append(query) or reads(query))
@@ -282,7 +289,6 @@ async def test_a_provisioned_version_is_known_before_anybody_calls_it(world: Any
     """However its first caller names it, the database need not be asked; after a change it must be."""
     await world.create()
     await world.call("PublishVersion", FunctionName="f")
-    handler = world.dispatcher.services["lambda"].prompt["Invoke"]
     names: list[dict[str, str]] = [
         {"FunctionName": "f", "Qualifier": "1"},
         {"FunctionName": "f:1"},
@@ -291,11 +297,7 @@ async def test_a_provisioned_version_is_known_before_anybody_calls_it(world: Any
     ]
 
     def found() -> list[Any]:
-        asked = [
-            Call(world.ctx.principal, "111111111111", "us-east-1", name, b"", "r", "", "", lambda *_: None)
-            for name in names
-        ]
-        return [handler.find(call) for call in asked]
+        return [known(world, name) for name in names]
 
     assert found() == [None] * 4
     await world.call(
