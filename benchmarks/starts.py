@@ -128,7 +128,8 @@ def node() -> Iterator[Measured]:
 
 
 def provisioned() -> Iterator[Measured]:
-    """The first call of provisioned environments against later ones, each after a pause in which they are frozen."""
+    """The first call of provisioned environments against later ones, each after a pause in which they are frozen, and
+    each over a connection of its own, signed beforehand."""
     with durable_server() as server:
         client = server.client("lambda")
         first, later = [], []
