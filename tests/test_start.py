@@ -1,9 +1,13 @@
 """What a start may not do: things that cost time or memory before anybody has asked for anything."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
+
+import alonzo
 
 #: What no start needs; each costs 2 to 250 ms, or megabytes.
 _NOT_IMPORTED = {
@@ -55,3 +59,11 @@ def test_the_sandbox_is_launched_before_the_database_is_imported() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     modules = set(json.loads(done.stdout))
     assert not {"sqlalchemy", "sqlite3", "alonzo.app", "alonzo.services", "alonzo.engine", "alonzo.gateway"} & modules
+
+
+def test_dataclasses_are_our_own() -> None:
+    """Outside what runs in environments, no module makes its dataclasses at the standard library's cost."""
+    package = Path(alonzo.__file__).parent
+    theirs = re.compile(r"^from dataclasses import .*\bdataclass\b|^import dataclasses\b", re.MULTILINE)
+    found = {str(path.relative_to(package)) for path in package.rglob("*.py") if theirs.search(path.read_text())}
+    assert {name for name in found if not name.startswith("runtimes/bootstraps/")} == {"core/dataclasses.py"}

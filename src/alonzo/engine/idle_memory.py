@@ -12,10 +12,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from alonzo.core.clock import Clock
+from alonzo.core.dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
