@@ -271,6 +271,9 @@ def known(world: Any, named: dict[str, str]) -> Any:
 async def test_a_function_is_known_before_its_first_invocation(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking it up is done when it has become active: the first call reads nothing of it, by name or by ARN."""
     await world.create()
+    await world.db.write(lambda connection: None)  # the one that made it Active has been told so before this one
+    for _ in range(10):  # and what followed from it is done
+        await asyncio.sleep(0)
     await world.until(lambda: known(world, {"FunctionName": "f"}))
     read: list[object] = []
     reads = world.db.read_nowait
