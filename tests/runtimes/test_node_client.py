@@ -27,9 +27,17 @@ def event(number: int, more: str = "") -> bytes:
 
 async def request(reader: asyncio.StreamReader) -> tuple[str, dict[str, str], bytes]:
     """(first line, header fields, body) of the next request."""
-    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-    fields = dict(line.lower().split(": ", 1) for line in lines if line)
-    return first, fields, await reader.readexactly(int(fields.get("content-length", 0)))
+    async with asyncio.timeout(DEADLINE_S):
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        fields = dict(line.lower().split(": ", 1) for line in lines if line)
+        return first, fields, await reader.readexactly(int(fields.get("content-length", 0)))
+
+
+async def close(writers: list[asyncio.StreamWriter]) -> None:
+    for writer in writers:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 @pytest.fixture
@@ -37,8 +45,13 @@ async def connected(house, tmp_path):
     """Starts the client of a runtime; (reader, writer, name) of its connection."""
     (tmp_path / "app.js").write_text(ECHO)
     arrived = asyncio.Queue()
-    server = await asyncio.start_server(lambda *pair: arrived.put_nowait(pair), "127.0.0.1", 0)
-    processes = []
+    writers, processes = [], []
+
+    def _arrive(reader, writer):
+        writers.append(writer)  # a client whose connection ends makes another
+        arrived.put_nowait((reader, writer))
+
+    server = await asyncio.start_server(_arrive, "127.0.0.1", 0)
 
     async def _connected(runtime):
         ready = await house.runtimes.install(runtime)
@@ -56,12 +69,13 @@ async def connected(house, tmp_path):
         ends = [writer.get_extra_info(name) for name in ("sockname", "peername")]
         return reader, writer, " ".join(f"{host}:{port}" for host, port in ends)
 
-    async with server, asyncio.timeout(2 * DEADLINE_S):
+    async with server:
         yield _connected
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        await close(writers)
 
 
 @pytest.mark.parametrize("runtime", ["nodejs20.x", "nodejs24.x"])
@@ -80,7 +94,6 @@ async def test_an_answer_may_come_with_the_next_event(connected, runtime):
         await writer.drain()
         writer.write(both[number * 30 :])
     assert json.loads((await request(reader))[2])["number"] == 3
-    writer.close()
 
 
 @pytest.mark.parametrize("more", ["", "Alonzo-Connection: 127.0.0.1:9001 127.0.0.1:40000\r\n"])
@@ -94,7 +107,6 @@ async def test_others_have_their_answers_waited_for(connected, more):
         assert first.startswith("POST ")
         assert "alonzo-answer" not in fields
         writer.write(ACCEPTED)
-    writer.close()
 
 
 async def test_a_large_response_has_its_answer_waited_for(connected):
@@ -109,4 +121,3 @@ async def test_a_large_response_has_its_answer_waited_for(connected):
     assert "alonzo-answer" not in fields
     writer.write(ACCEPTED)
     assert (await request(reader))[0].startswith("GET ")
-    writer.close()

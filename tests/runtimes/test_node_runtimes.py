@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import stat
@@ -219,6 +220,8 @@ async def test_the_rehearsal_leaves_nothing(house, tmp_path, runtime):
         code, said = await run([f"{ready.lang}/bin/node", *flags, str(tmp_path / "index.cjs")], 60, variables)
         for writer in reached:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
     assert code == 0, said
     seen = json.loads(said)
     assert seen["invoked"] == [["rehearsal", {"key": ["value", 1]}]] * 2

@@ -1,5 +1,8 @@
 'use strict';
 
+/** The descriptor of the order, where this process is told only later what it is; and whether that will be a while. */
+const { _ALONZO_ORDER: ORDER, _ALONZO_REHEARSE: AHEAD } = process.env;
+
 /** Lambda's own V8 flags, with V8's defaults. */
 const DEFAULTS = { 'expose-gc': 'no-expose-gc', 'max-semi-space-size': 0, 'max-old-space-size': 0 };
 
@@ -8,7 +11,7 @@ const DEFAULTS = { 'expose-gc': 'no-expose-gc', 'max-semi-space-size': 0, 'max-o
  * for the default flags: with any other, loading one takes three times as long. Lambda's have been read by now; they
  * must be there again before anybody makes a worker or a context, which read them too.
  */
-function resetFlags(canWait) {
+function resetFlags() {
   const { env, execArgv, noDeprecation } = process;
   if (env.NODE_OPTIONS !== undefined) {
     return () => {};
@@ -19,7 +22,7 @@ function resetFlags(canWait) {
     process.noDeprecation = true;
     set = process.binding('v8').setFlagsFromString;
   } catch {
-    set = canWait ? require('v8').setFlagsFromString : () => {};
+    set = AHEAD === undefined ? () => {} : require('v8').setFlagsFromString;
   } finally {
     process.noDeprecation = noDeprecation;
     if (noDeprecation === undefined) {
@@ -33,6 +36,9 @@ function resetFlags(canWait) {
   }
   return () => own.forEach((flag) => set(flag));
 }
+
+/** To be called before anything of the function's runs. */
+const restoreFlags = resetFlags();
 
 /**
  * Where this process was started before anybody needed it: wait for what it is to be. The order is a message of the

@@ -1,5 +1,9 @@
 // -- before it is known which function this is ------------------------------------------------------------------------
 
+/** Modules of Node.js that the client, the AWS SDK or very many functions load. */
+const MODULES = ['net', 'util', 'stream', 'module', 'url', 'async_hooks', 'crypto', 'http', 'https', 'zlib', 'http2'].concat(
+  ['buffer', 'events', 'fs/promises', 'os', 'path', 'process', 'stream/promises'],
+);
 /** Where the functions lie with which is rehearsed. */
 const REHEARSED = `${RUNTIME_DIR}/_alonzo`;
 
@@ -9,10 +13,7 @@ const REHEARSED = `${RUNTIME_DIR}/_alonzo`;
  * process plays itself. Nothing of it may be left that a function could notice.
  */
 async function rehearse() {
-  // What every function needs anyway.
-  for (const name of ['net', 'util', 'stream', 'module', 'url', 'async_hooks', 'crypto', 'http', 'https', 'zlib']) {
-    require(name);
-  }
+  MODULES.forEach((name) => require(name));
   become(Object.entries(process.env).map((pair) => pair.join('=')), process.cwd());
   patchConsole({ error() {} });
   defineGlobal({});
@@ -82,17 +83,15 @@ function forgetRehearsal() {
 
 /** Be ready for the order as far as that is possible. */
 async function prepare() {
-  const restoreFlags = resetFlags(true);
-  // A socket that is closed looks at it, which would open it before the function does.
-  const stderr = Object.getOwnPropertyDescriptor(process, 'stderr');
-  Object.defineProperty(process, 'stderr', { configurable: true, value: null });
+  // Some modules, and sockets that are closed, look at them, which would open them before the function does.
+  const streams = ['stdin', 'stdout', 'stderr'].map((name) => [name, Object.getOwnPropertyDescriptor(process, name)]);
+  streams.forEach(([name]) => Object.defineProperty(process, name, { configurable: true, value: {} }));
   try {
     await rehearse();
   } catch {
     process.exit(1); // nobody knows what is left of it; environments are then made without
   }
-  Object.defineProperty(process, 'stderr', stderr);
-  restoreFlags();
+  streams.forEach(([name, own]) => Object.defineProperty(process, name, own));
   forgetRehearsal();
   api = new RuntimeApi(process.env.AWS_LAMBDA_RUNTIME_API ?? '');
   await api.reach();

@@ -46,11 +46,6 @@ function start() {
     // As on AWS, but set here: Node.js itself has these certificates, and would spend 50 ms on reading them again.
     env.NODE_EXTRA_CA_CERTS ??= '/var/runtime/ca-cert.pem';
   }
-  if (api === undefined) {
-    const restoreFlags = resetFlags(false);
-    require('net');
-    restoreFlags();
-  }
   const address = env.AWS_LAMBDA_RUNTIME_API ?? '';
   if (api?.address !== address) {
     api?.socket?.destroy();
@@ -62,13 +57,21 @@ function start() {
   main();
 }
 
-const { _ALONZO_ORDER: order, _ALONZO_REHEARSE: ahead } = process.env;
-// However this process was started, the stack under a function's first line is the same.
-(ahead === undefined ? Promise.resolve() : prepare()).then(() =>
+async function getReady() {
+  if (AHEAD === undefined) {
+    require('net'); // the only large module that is needed in any case
+  } else {
+    await prepare();
+  }
+  restoreFlags();
+}
+
+getReady().then(() => {
+  // However this process was started, the stack under a function's first line is the same.
   setImmediate(() => {
-    if (order !== undefined) {
-      awaitOrder(Number(order));
+    if (ORDER !== undefined) {
+      awaitOrder(Number(ORDER));
     }
     start();
-  }),
-);
+  });
+});
