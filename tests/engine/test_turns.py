@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alonzo.core.errors import ServiceError
-from alonzo.engine import hosts, invoker
+from alonzo.engine import concurrency, hosts, invoker
 
 #: The first process initialises at once, all others not before the test says so.
 SECOND_WAITS = """
@@ -49,6 +49,26 @@ async def test_an_idle_environment_takes_runs_whose_own_has_not_begun(
     assert world.engine.pools.count == 2
     assert world.engine.concurrency.running(fv.arn) == 0
     assert not world.engine._host._starting.locked()  # nothing holds a turn any more
+
+
+async def test_what_is_not_made_does_not_count_as_new(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rate of new environments bounds those that are made: runs that others took leave it alone."""
+    monkeypatch.setattr(concurrency, "SCALING_BURST", 8.0)
+    monkeypatch.setattr(concurrency, "SCALING_PER_S", 0.0)
+    monkeypatch.setattr(hosts, "_START_SHARE_S", 1000.0)
+    monkeypatch.setattr(invoker, "INIT_LIMIT_S", 60.0)
+    world.engine._host._starting = asyncio.Semaphore(1)
+    fv = world.function("f", SECOND_WAITS.format(folder=str(tmp_path)))
+    tasks = [asyncio.create_task(world.invoke(fv)) for _ in range(8)]
+    await _some(tasks, 7)
+    (tmp_path / "go").touch()
+    await _some(tasks, 8)
+    for _ in range(8 - world.engine.pools.count):
+        world.engine.concurrency.scale(fv)
+    with pytest.raises(ServiceError, match="Rate Exceeded"):
+        world.engine.concurrency.scale(fv)
 
 
 async def test_a_start_that_fails_afterwards_harms_nobody(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:

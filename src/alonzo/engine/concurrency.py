@@ -48,6 +48,9 @@ class _Bucket:
         self._taken = taken + 1.0
         return True
 
+    def give_back(self) -> None:
+        self._taken = max(0.0, self._taken - 1.0)
+
 
 @dataclass(slots=True)
 class _Account:
@@ -158,6 +161,10 @@ class Concurrency:
         """Count one new environment. Raises TooManyRequestsException when a function asks for too many too fast."""
         if not self._function(fv.arn).scaling.take(self._monotonic(), SCALING_PER_S, SCALING_BURST):
             raise throttled("ConcurrentInvocationLimitExceeded")
+
+    def unscale(self, fv: FunctionVersion) -> None:
+        """The environment was not made after all."""
+        self._function(fv.arn).scaling.give_back()
 
     def running(self, function_arn: str) -> int:
         """Invocations of a function that run now."""

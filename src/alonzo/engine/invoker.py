@@ -124,6 +124,7 @@ class Invoker:
         with self._pools.room(fv) as pool:
             environment = await self._start_for(run, fv, pool)
             if environment is None:
+                self._concurrency.unscale(fv)
                 return
             try:
                 failure = await _initialised(environment, self._pools.starting, INIT_LIMIT_S, _INIT_TIMEOUT)
