@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import struct
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from alonzo.sandbox import cgroup2, cgroups, seccomp, wire
+from alonzo.sandbox import cgroup2, cgroups, seccomp, stock, wire
 from alonzo.sandbox.base import Mount
 from alonzo.sandbox.process import remap
 from alonzo.sandbox.watchdog import Share
@@ -260,3 +261,12 @@ def test_a_host_clears_up_whenever_it_is_told_to_end(when: str) -> None:
     script = _LATE.replace("WHEN", repr(when))
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30, check=False)
     assert (told.returncode, told.stdout, told.stderr) == (0, b"closed\n", b"")
+
+
+@pytest.mark.parametrize(("available_gib", "ready"), [(1, 8), (4, 32), (64, 100)])
+def test_what_lies_ready_fits_into_memory(monkeypatch: pytest.MonkeyPatch, available_gib: int, ready: int) -> None:
+    """After a burst of a hundred as many are kept ready as a small part of the memory is enough for."""
+    monkeypatch.setattr(stock, "_available_kib", lambda: available_gib << 20)
+    shelf = stock.Stock.__new__(stock.Stock)
+    shelf._burst, shelf._burst_until, shelf._most = 100, math.inf, 0
+    assert shelf._expected == ready

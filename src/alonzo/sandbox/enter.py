@@ -31,6 +31,8 @@ from alonzo.sandbox.status import STATUS
 TELEMETRY_FD = 62
 #: The priority of the host, and of what it forks until that runs the function's own program.
 EAGER = -10
+#: That of what nobody waits for.
+_PATIENT = 10
 _ERROR_FD, _ORDERS_FD = 63, 64
 _HOSTNAME = "169.254.100.1"
 NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
@@ -69,6 +71,7 @@ class Site:
         "files",
         "into",
         "join",
+        "later",
         "netns",
         "output",
         "program",
@@ -95,6 +98,8 @@ class Site:
         self.spare = False
         #: init does not take the others along when the first process ends.
         self.stay = False
+        #: Nobody waits for it yet.
+        self.later = False
 
 
 class Order:
@@ -159,6 +164,8 @@ def _keep_only(place: Place, site: Site) -> None:
 def enter(place: Place, site: Site) -> None:
     """Be init of a finished, empty sandbox. Privileges: all those of the host, until `drop_privileges`."""
     die_with_host(place)
+    if site.later and not place.rootless:
+        os.setpriority(os.PRIO_PROCESS, 0, max(place.priority, _PATIENT))
     syscalls.setns(site.netns, syscalls.CLONE_NEWNET)
     os.close(site.netns)
     mounts.enter(place.root, site.files, site.trees)
@@ -290,7 +297,9 @@ def _reap_for_ever(first: int) -> None:
 
 
 def _be_first(place: Place, site: Site, settle: Callable[[], None] | None = None) -> Order:
-    """The first process until it has its order, and after. A zygote's calls `settle`, without privileges, meanwhile."""
+    """The first process until it has its order, and after. A zygote's calls `settle`, without privileges, meanwhile,
+    unless somebody waits for it.
+    """
     for group in site.join:
         os.write(group, b"0")
     if place.rootless:  # init does not follow: the mounts belong to the host's user namespace
@@ -303,6 +312,8 @@ def _be_first(place: Place, site: Site, settle: Callable[[], None] | None = None
     orders = _arrange_descriptors(site)
     if settle is None:
         reset_for_exec()
+    if site.later and not place.rootless:  # while we may
+        os.setpriority(os.PRIO_PROCESS, 0, place.priority)
     confine.drop_privileges(site.uid, place.last_cap, place.filter)
     if settle is not None:
         # The change of credentials took it away, and execve would give it back.

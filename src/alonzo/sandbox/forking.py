@@ -50,26 +50,28 @@ def pack_site(site: enter.Site) -> tuple[bytes, list[int]]:
         descriptors.append(site.into)
     descriptors += [tree for tree, _ in site.trees]
     return wire.pack(
-        FORK, b"%d %d %d %d %d" % (site.uid, len(site.join), site.into >= 0, site.spare, site.stay), targets
+        FORK,
+        b"%d %d %d %d %d %d" % (site.uid, len(site.join), site.into >= 0, site.spare, site.stay, site.later),
+        targets,
     ), descriptors
 
 
 def _unpack_site(fields: list[bytes], descriptors: list[int]) -> enter.Site:
-    uid, joins, has_into, spare, stay = (int(number) for number in fields[1].split())
+    uid, joins, has_into, spare, stay, later = (int(number) for number in fields[1].split())
     rest = descriptors[6:]
     join, rest = rest[:joins], rest[joins:]
     into = rest.pop(0) if has_into else -1
     site = enter.Site(descriptors[0], uid, join, into, [])
     site.channel, site.status, site.error, site.output, site.telemetry = descriptors[1:6]
-    site.spare, site.stay = bool(spare), bool(stay)
+    site.spare, site.stay, site.later = bool(spare), bool(stay), bool(later)
     site.trees = list(zip(rest, wire.split(fields[2]), strict=True))
     return site
 
 
 def serve(descriptor: int, before: set[str], rehearse: Callable[[], None] = lambda: None) -> list[str]:
     """See the module. `descriptor` is the socket to the host, whose first message has been read; `before` names the
-    modules that an environment finds imported. `rehearse` is called in each first process that waits for its order.
-    Answers the order's argument vector.
+    modules that an environment finds imported. `rehearse` is called in each first process that nobody waits for
+    yet. Answers the order's argument vector.
     """
     channel = _socket.socket(fileno=descriptor)
     message, descriptors = wire.receive(channel)
@@ -85,7 +87,8 @@ def serve(descriptor: int, before: set[str], rehearse: Callable[[], None] = lamb
     def settle() -> None:
         for name in ours:
             del sys.modules[name]
-        rehearse()
+        if site.later:
+            rehearse()
 
     gc.collect()
     gc.freeze()  # a collection must not write into pages that all share

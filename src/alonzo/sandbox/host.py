@@ -64,6 +64,7 @@ class Host:
         fields = [self.machine.summary.encode(), *(line.encode() for line in lines)]
         wire.send(self.control, wire.pack(wire.READY, *fields))
         tended = False
+        filling = self.stock.stocker.channel.fileno()
         while True:
             wait_ms = _IDLE_MS if not tended else _TIDY_MS if self.stock.untidy else self._patience_ms
             if self._look():
@@ -77,7 +78,9 @@ class Host:
             for descriptor, _ in ready:
                 if descriptor in self.watched:  # an earlier one of this round may have ended it
                     self.watched[descriptor]()
-                    tended = False
+                    tended = tended and descriptor == filling and not self.stock.refused
+            if ready and tended:  # nobody wants anything, and what we asked for ourselves has come
+                self._tend()
 
     def _look(self) -> bool:
         """Where there are no control groups: enforce the limits; False if nothing runs."""

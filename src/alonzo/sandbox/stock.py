@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from math import inf
 from time import monotonic, sleep
 
-from alonzo.sandbox import cgroup1, cgroup2, enter, stocker, syscalls, wire
+from alonzo.sandbox import cgroup1, cgroup2, cgroups, enter, stocker, syscalls, wire
 from alonzo.sandbox.confine import UidBlock
 from alonzo.sandbox.mounts import passwd, show
 from alonzo.sandbox.netns import NetworkMaker
@@ -25,8 +25,12 @@ _STARTED_SLOTS = 3
 _PLAIN_SLOTS = 2
 _DISKS = 8
 #: After a burst so many of what it needed lie ready, at most, for so long: a second one is likely.
-_MOST_SLOTS, _MOST_DISKS, _REMEMBERED_S = 64, 96, 300.0
-_BURST_S = 1.0
+_MOST_SLOTS, _REMEMBERED_S = 128, 300.0
+#: But no more than fit into this part of the memory that is available; one that waits has about so many KiB of its own.
+_SHARE, _SLOT_KIB = 32, 4096
+_BURST_S = 2.0
+#: For so long after one was taken, nothing is made that takes its time.
+_HURRIED_S = 0.01
 #: Where among `Slot.doors` that to the mounts is.
 _MNT = -1
 #: Tells a program that has been started before its order that this will be a while.
@@ -142,6 +146,13 @@ def _write(path: str, text: bytes) -> None:
             os.close(descriptor)
 
 
+def _available_kib() -> int:
+    for line in cgroups.read("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1])
+    return 0
+
+
 class Stock:
     """Sandboxes and disks: taken from the shelf, or made on the spot when it is empty."""
 
@@ -167,7 +178,11 @@ class Stock:
         #: When sandboxes were taken within the last _BURST_S; the most of them, and until when that counts.
         self._taken: deque[float] = deque()
         self._burst, self._burst_until = 0, 0.0
+        #: How many sandboxes the memory is enough for; 0: not known.
+        self._most = 0
         self._unremoved: list[Group] = []
+        #: Whether the last that was asked for could not be made.
+        self.refused = False
         self._count = 0
         # Forked before any sandbox exists, so that it holds no descriptor of one.
         loops = disks if isinstance(disks, LoopDisks) else None
@@ -207,6 +222,7 @@ class Stock:
                 writers.append(writer)
             site.output, site.telemetry, site.error, site.status = writers
             site.spare, site.stay = spare, stay
+            site.later = ahead
             packets = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
             slot.channel, theirs = _socket.socketpair(_socket.AF_UNIX, packets)
             slot.channel.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 2 * wire.MAX_MESSAGE)
@@ -214,6 +230,7 @@ class Stock:
             site.channel = writers[-1]
             starter = self._zygotes.starter(kind[1])
             if starter is not None:
+                site.later = False  # it has to be as quick as its program wants
                 site.files += starter.mounts
                 site.program = starter.argv, [*starter.env, *([_AHEAD] if ahead else [])]
             by_zygote = kind[1] and starter is None
@@ -301,6 +318,12 @@ class Stock:
             taken.popleft()
         if len(taken) >= self._burst or now > self._burst_until:
             self._burst, self._burst_until = len(taken), now + _REMEMBERED_S
+            self._most = 0
+
+    @property
+    def _hurried(self) -> bool:
+        """Whether somebody may be about to take what is made now."""
+        return bool(self._taken) and monotonic() < self._taken[-1] + _HURRIED_S
 
     def disk(self, mib: int) -> Disk:
         """An empty disk."""
@@ -352,13 +375,17 @@ class Stock:
         for linked in (False, True):
             if self._wanting(linked) is not None and not (linked and self.stocker.internet_problem):
                 self.stocker.ask(stocker.LINKED if linked else stocker.NETWORK, b"%d" % self._next_key())
-        disks = min(max(_DISKS, self._expected), _MOST_DISKS)
+        disks = max(_DISKS, self._expected)
         if len(self._disks) < disks and isinstance(self._makers, LoopDisks):
             self.stocker.ask(stocker.DISK, b"%d" % DEFAULT_TMP_MIB)
 
     @property
     def _expected(self) -> int:
-        return self._burst if monotonic() < self._burst_until else 0
+        if monotonic() >= self._burst_until:
+            return 0
+        if self._burst > _SLOTS[0] and not self._most:
+            self._most = max(_SLOTS[0], min(_MOST_SLOTS, _available_kib() // _SHARE // _SLOT_KIB))
+        return min(self._burst, self._most or _MOST_SLOTS)
 
     @property
     def patience_s(self) -> float:
@@ -370,10 +397,10 @@ class Stock:
         alive = [kind for kind in reversed(self._shelves) if not kind[1] or self._zygotes.alive(kind[1])]
         sizes = dict(zip(alive, _SLOTS, strict=False))
         if alive:
-            sizes[alive[0]] = min(max(_SLOTS[0], self._expected), _MOST_SLOTS)
+            sizes[alive[0]] = max(_SLOTS[0], self._expected)
         for kind in alive:
             if not kind[1]:  # few environments need one, and each costs 2 MB
-                sizes[kind] = max(_PLAIN_SLOTS, min(self._expected, _MOST_SLOTS) if kind == alive[0] else 0)
+                sizes[kind] = max(_PLAIN_SLOTS, self._expected if kind == alive[0] else 0)
             elif self._zygotes.starter(kind[1]) is not None:
                 sizes[kind] = min(sizes.get(kind, 0), _STARTED_SLOTS)
         return {kind: sizes.get(kind, 0) for kind in alive}
@@ -405,7 +432,8 @@ class Stock:
     def arrived(self) -> Slot | None:
         """Take what the helper made; a new sandbox is to be watched and put on the shelf by the caller."""
         fields, descriptors = self.stocker.next()
-        if not fields or stocker.BROKEN in fields[1:2]:
+        self.refused = not fields or stocker.BROKEN in fields[1:2]
+        if self.refused:
             return None  # a full disk, no more loop devices: the next create says so to whom it concerns
         if fields[0] == stocker.DISK:
             self._disks.append(Disk(int(fields[1]), descriptors[0], "", descriptors[1]))
@@ -413,8 +441,9 @@ class Stock:
         try:
             linked = fields[0] == stocker.LINKED
             kind = self._wanting(linked) or (linked, b"")
-            return self._make(descriptors[0], descriptors[1:], int(fields[1]), kind, ahead=True)
+            return self._make(descriptors[0], descriptors[1:], int(fields[1]), kind, ahead=not self._hurried)
         except OSError:
+            self.refused = True
             return None
 
     def close(self) -> None:
