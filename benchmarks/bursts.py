@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 
+from alonzo.testing import Server
 from benchmarks import load
 from benchmarks.figures import Figure, Measured
 from benchmarks.requests import invoke
@@ -19,37 +20,42 @@ def handler(event, context):
     time.sleep(max(0, event["until"] - began))
     return [began, os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]]
 """
-_AT_ONCE = 200
+_AT_ONCE, _AGAIN = 200, 100
 _ROUNDS = 3
 
 
 def burst() -> Iterator[Measured]:
-    """200 simultaneous first invocations of a function, each in an environment of its own."""
-    rates, spans, slowest = [], [], []
+    """Simultaneous first invocations of a function, in an environment each: a server's first, and later ones."""
+    first = list[list[float]]()
     for _ in range(_ROUNDS):
         with durable_server() as server:
-            function(server, "busy", BUSY, MemorySize=256, Timeout=60)
-            started = time.time()
-            payload = json.dumps({"until": started + 12}).encode()
-            answers = list[bytes]()
-            request = invoke(server.endpoint, "busy", payload)
-            load.run(
-                server.endpoint, [request], connections=_AT_ONCE, seconds=50, count=_AT_ONCE, answers=answers
-            ).only(200)
-        runs = [json.loads(answer) for answer in answers]
-        assert len(runs) == _AT_ONCE, f"{len(runs)} of {_AT_ONCE} were answered"
-        assert len({place for _, place in runs}) == _AT_ONCE, "an environment ran twice: it began too late"
-        begun = sorted(began - started for began, _ in runs)
-        spans.append(begun[-1])
-        slowest.append(begun[len(begun) // 2])
-        rates.append(_AT_ONCE / begun[-1])
-    yield Measured(
-        Figure(
-            f"{_AT_ONCE} simultaneous first invocations",
-            "/s",
-            f"environments begun per second, from the first request until the last handler runs; median of {_ROUNDS}",
-            at_least=100,
-        ),
-        sorted(rates)[_ROUNDS // 2],
-        {"last begun s": sorted(spans)[_ROUNDS // 2], "half begun s": sorted(slowest)[_ROUNDS // 2]},
+            first.append(_begun(server, "busy", _AT_ONCE, 12))
+    yield _measured(f"{_AT_ONCE} simultaneous first invocations", first, "a server's first burst", at_least=100)
+    with durable_server() as server:
+        rounds = [_begun(server, f"busy{n}", _AGAIN, 6, rest_s=8) for n in range(_ROUNDS + 1)]
+    yield _measured(
+        f"{_AGAIN} simultaneous first invocations", rounds[:1], "a server's first burst, one round", at_least=300
     )
+    yield _measured(f"{_AGAIN} simultaneous first invocations, again", rounds[1:], "later bursts", at_least=300)
+
+
+def _begun(server: Server, name: str, at_once: int, busy_s: float, rest_s: float = 0) -> list[float]:
+    """When each of a new function's handlers began, in seconds since the first request; then a pause."""
+    function(server, name, BUSY, MemorySize=256, Timeout=60)
+    time.sleep(rest_s)
+    started = time.time()
+    payload = json.dumps({"until": started + busy_s}).encode()
+    answers = list[bytes]()
+    request = invoke(server.endpoint, name, payload)
+    load.run(server.endpoint, [request], connections=at_once, seconds=50, count=at_once, answers=answers).only(200)
+    runs = [json.loads(answer) for answer in answers]
+    assert len(runs) == at_once, f"{len(runs)} of {at_once} were answered"
+    assert len({place for _, place in runs}) == at_once, "an environment ran twice: it began too late"
+    return sorted(began - started for began, _ in runs)
+
+
+def _measured(name: str, rounds: list[list[float]], which: str, at_least: float) -> Measured:
+    median = sorted(rounds, key=lambda begun: len(begun) / begun[-1])[len(rounds) // 2]
+    how = f"environments begun per second, until the last handler runs; {which}; median of {len(rounds)}"
+    detail = {"last begun s": median[-1], "half begun s": median[len(median) // 2]}
+    return Measured(Figure(name, "/s", how, at_least=at_least), len(median) / median[-1], detail)

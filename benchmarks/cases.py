@@ -49,12 +49,12 @@ def startup() -> Iterator[Measured]:
             memories.append(memory_mb(server.process.pid))
             server.stop()
     yield Measured(
-        Figure("start to first answer", "s", "alonzo up → GET /_alonzo/health, median of 7", at_most=1.0, aim=0.3),
+        Figure("start to first answer", "s", "alonzo up → GET /_alonzo/health, median of 7", at_most=0.5, aim=0.1),
         statistics.median(times),
     )
     yield Measured(
         Figure(
-            "idle memory, no function", "MB", "PSS of the server and its sandbox host, median of 7", at_most=90, aim=60
+            "idle memory, no function", "MB", "PSS of the server and its sandbox host, median of 7", at_most=80, aim=60
         ),
         statistics.median(memories),
     )
