@@ -163,7 +163,10 @@ def where_warm(data: dict[str, Any]) -> str:
         [
             ["the server's processor time", figure(cpu["server"])],
             ["processor time of the function's process and of the sandbox host", figure(cpu["function"])],
-            ["the rest: the generator, waking processes, waiting for a processor", f"{waiting:,.0f}"],
+            [
+                "the rest: the generator and waiting, less what two processors do at once",
+                f"{waiting:,.0f}",
+            ],
             ["**all of it, mean**", f"**{figure(found['mean_us'])}**"],
             ["its p50, p99", f"{figure(found['p50_us'])}, {figure(found['p99_us'])}"],
             [
@@ -207,7 +210,7 @@ def page(data: dict[str, Any]) -> str:
         machine=machine,
         day=about["day"],
         load=f"{about['load']:.2f}",
-        busy=BUSY if about["load"] > about["cores"] / 2 else "",
+        busy=BUSY if about["load"] >= about["cores"] else "",
         bare=f"{about['bare_server_per_s']:,}",
         generator=about["generator"],
         figures=table(["", "unit", *names(data)], rows(data)),
