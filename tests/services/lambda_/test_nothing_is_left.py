@@ -179,7 +179,7 @@ def test_functions_that_come_and_go_leave_nothing(tmp_path: Path, make_zip: Call
 
 
 def settled(server: Server, data: Path, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What is there once it is `wanted`, or (without that, and at the latest after a minute) once it no longer changes."""
+    """What is there once it is `wanted`, or (without that, and after a minute at most) once it no longer changes."""
     deadline, since, last = time.monotonic() + 60, time.monotonic(), what_is_there(server, data)
     while time.monotonic() < deadline and last != wanted and (wanted or time.monotonic() - since < 2):
         time.sleep(0.2)
