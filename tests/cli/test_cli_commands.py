@@ -463,6 +463,20 @@ def test_doctor_without_isolation_exits_with_1(
     assert {line["name"] for line in told["Enforcements"]} >= {"isolation", "memory", "network"}
 
 
+@pytest.fixture
+def variables(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets them for a doctor that looks at neither the machine nor its runtimes."""
+    import alonzo.cli.doctor as module
+
+    async def nothing(settings: object) -> tuple[str, list[object], str]:
+        return "", [], ""
+
+    monkeypatch.setattr(module, "_sandbox", nothing)
+    monkeypatch.setattr(module, "_runtimes", lambda _: [])
+    for name, value in request.param.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.mark.parametrize(
     ("variables", "told"),
     [
@@ -472,20 +486,11 @@ def test_doctor_without_isolation_exits_with_1(
         ({"ALONZO_COLD_START": "aws"}, "a pause that grows with the package"),
         ({"ALONZO_ISOLATION": "process"}, "without isolation nothing is started ahead"),
     ],
+    indirect=["variables"],
 )
-def test_doctor_says_how_environments_start(
-    run: Run, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
-) -> None:
+@pytest.mark.usefixtures("variables")
+def test_doctor_says_how_environments_start(run: Run, told: str) -> None:
     """Whoever reads an Init Duration must know what it measures."""
-    import alonzo.cli.doctor as module
-
-    async def nothing(settings: object) -> tuple[str, list[object], str]:
-        return "", [], ""
-
-    monkeypatch.setattr(module, "_sandbox", nothing)
-    monkeypatch.setattr(module, "_runtimes", lambda _: [])
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
     assert told in run("doctor").output
     assert told in json.loads(run("doctor", "--json").stdout)["ColdStarts"]["Detail"]
 
@@ -498,20 +503,11 @@ def test_doctor_says_how_environments_start(
         ({"ALONZO_IDLE_MEMORY_PERCENT": "0"}, "without a bound on their memory"),
         ({"ALONZO_IDLE_TIMEOUT_S": "77"}, "frozen after 50 ms; ended after 77 s"),
     ],
+    indirect=["variables"],
 )
-def test_doctor_says_what_becomes_of_idle_environments(
-    run: Run, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
-) -> None:
+@pytest.mark.usefixtures("variables")
+def test_doctor_says_what_becomes_of_idle_environments(run: Run, told: str) -> None:
     """How long they are kept, and how much memory they may take."""
-    import alonzo.cli.doctor as module
-
-    async def nothing(settings: object) -> tuple[str, list[object], str]:
-        return "", [], ""
-
-    monkeypatch.setattr(module, "_sandbox", nothing)
-    monkeypatch.setattr(module, "_runtimes", lambda _: [])
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
     assert told in run("doctor").output
     assert told in json.loads(run("doctor", "--json").stdout)["IdleEnvironments"]
 

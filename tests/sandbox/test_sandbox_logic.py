@@ -266,7 +266,7 @@ def test_a_host_clears_up_whenever_it_is_told_to_end(when: str) -> None:
 @pytest.mark.parametrize(("available_gib", "ready"), [(1, 8), (4, 32), (64, 100)])
 def test_what_lies_ready_fits_into_memory(monkeypatch: pytest.MonkeyPatch, available_gib: int, ready: int) -> None:
     """After a burst of a hundred as many are kept ready as a small part of the memory is enough for."""
-    monkeypatch.setattr(stock, "_available_kib", lambda: available_gib << 20)
+    monkeypatch.setattr(stock, "meminfo", {"MemAvailable": available_gib << 30}.__getitem__)
     shelf = stock.Stock.__new__(stock.Stock)
     shelf._burst, shelf._burst_until, shelf._most = 100, math.inf, 0
     assert shelf._expected == ready

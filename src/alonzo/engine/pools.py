@@ -57,9 +57,7 @@ class Pool:
         while idle := self.provisioned or self.idle:
             environment = idle.pop()
             since, environment.idle_since = environment.idle_since, math.inf  # the freezer must leave it alone
-            # Its role's credentials have to outlive the invocation.
-            life_s = environment.credentials.expires_at - self._clock.now()
-            if environment.phase is _IDLE and life_s >= self._life_s:
+            if self._fit(environment):
                 if environment.frozen:  # shorter waits say nothing of how long to keep it
                     self.times.used_after(self._clock.monotonic() - since)
                 return environment
@@ -87,6 +85,11 @@ class Pool:
         if self._waiters.pop(run, None) is not None:
             otherwise(run)
 
+    def _fit(self, environment: ExecutionEnvironment) -> bool:
+        """Whether it can take an invocation: its role's credentials have to outlive that."""
+        life_s = environment.credentials.expires_at - self._clock.now()
+        return environment.phase is _IDLE and life_s >= self._life_s
+
     # -- what environments tell (environments.Keeper) -----------------------------------------------------------------
 
     def add(self, environment: ExecutionEnvironment) -> None:
@@ -103,8 +106,7 @@ class Pool:
 
     def environment_idle(self, environment: ExecutionEnvironment) -> None:
         self._finishing.discard(environment)
-        life_s = environment.credentials.expires_at - self._clock.now()
-        if self.retired or environment.phase is not _IDLE or life_s < self._life_s:
+        if self.retired or not self._fit(environment):
             environment.discard(keep_tmp=False)
             return
         if self._waiters:

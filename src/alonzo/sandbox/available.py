@@ -9,6 +9,7 @@ from pathlib import Path
 from alonzo.sandbox import cgroups
 from alonzo.sandbox.cgroups import Mounted
 from alonzo.sandbox.footprint import charged
+from alonzo.sandbox.meminfo import meminfo
 
 #: It is short where less than this share is available, ...
 _LEAST_SHARE = 0.05
@@ -24,7 +25,7 @@ class MachineMemory:
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
         self._limits = _limited(proc)
-        machine = self._field("MemTotal")
+        machine = meminfo("MemTotal", str(proc))
         if not machine:  # not Linux
             machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         #: Bytes.
@@ -32,7 +33,7 @@ class MachineMemory:
 
     def available(self) -> int:
         """Bytes that could be had without swapping; all of them where nobody tells."""
-        found = [self._field("MemAvailable") or self.total]
+        found = [meminfo("MemAvailable", str(self._proc)) or self.total]
         for limit, folder, version in self._limits:
             used, cache = charged(folder, version)
             found.append(max(0, limit - used + cache))
@@ -41,13 +42,6 @@ class MachineMemory:
     def short(self) -> bool:
         """Whether processes are about to wait for memory, or do already."""
         return self.available() < _LEAST_SHARE * self.total or self._stalled() > _MOST_STALLED
-
-    def _field(self, name: str) -> int:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            for line in (self._proc / "meminfo").read_text().splitlines():
-                if line.startswith(f"{name}:"):
-                    return int(line.split()[1]) * 1024
-        return 0
 
     def _stalled(self) -> float:
         """Pressure stall information: `full avg10`; 0 where the kernel keeps none."""

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from math import inf
 from time import monotonic, sleep
 
-from alonzo.sandbox import cgroup1, cgroup2, cgroups, enter, stocker, syscalls, wire
+from alonzo.sandbox import cgroup1, cgroup2, enter, stocker, syscalls, wire
 from alonzo.sandbox.confine import UidBlock
+from alonzo.sandbox.meminfo import meminfo
 from alonzo.sandbox.mounts import passwd, show
 from alonzo.sandbox.netns import NetworkMaker
 from alonzo.sandbox.stocker import Stocker
@@ -144,13 +145,6 @@ def _write(path: str, text: bytes) -> None:
             os.write(descriptor, text)
         finally:
             os.close(descriptor)
-
-
-def _available_kib() -> int:
-    for line in cgroups.read("/proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1])
-    return 0
 
 
 class Stock:
@@ -384,7 +378,7 @@ class Stock:
         if monotonic() >= self._burst_until:
             return 0
         if self._burst > _SLOTS[0] and not self._most:
-            self._most = max(_SLOTS[0], min(_MOST_SLOTS, _available_kib() // _SHARE // _SLOT_KIB))
+            self._most = max(_SLOTS[0], min(_MOST_SLOTS, meminfo("MemAvailable") // 1024 // _SHARE // _SLOT_KIB))
         return min(self._burst, self._most or _MOST_SLOTS)
 
     @property
